@@ -1,0 +1,61 @@
+"""Cache: decoded once, memory-mapped, weighted by person and source."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vidcodec.errors import InputError
+from vidcodec.train.cache import item_weights, open_cache
+
+
+@pytest.fixture()
+def folder(tmp_path: Path) -> Path:
+    takes = tmp_path / "takes"
+    takes.mkdir()
+    rng = np.random.default_rng(3)
+    for name in ("a.png", "b.png", "c.png"):
+        cv2.imwrite(str(takes / name), rng.integers(0, 255, (32, 48, 3), np.uint8))
+    entries = [{"file": f"{n}.png", "person": p, "source": s} for n, p, s in ("aps", "bps", "cqt")]
+    (tmp_path / "takes.json").write_text(json.dumps(entries))
+    return takes
+
+
+def test_pictures_come_back_exactly_and_from_the_cache(folder: Path, tmp_path: Path) -> None:
+    first = open_cache(folder, tmp_path / "cache", ordered=False)
+    stored = sorted((tmp_path / "cache").iterdir())
+    again = open_cache([folder], tmp_path / "cache", ordered=False)
+    assert [i.name for i in first] == ["a", "b", "c"]
+    assert sorted((tmp_path / "cache").iterdir()) == stored
+    for item, other in zip(first, again, strict=True):
+        expected = cv2.imread(str(folder / f"{item.name}.png"))[..., ::-1]
+        assert item.frames.shape == (1, 32, 48, 3) and isinstance(item.frames, np.memmap)
+        assert np.array_equal(item.frames[0], expected) and np.array_equal(other.frames, item.frames)
+
+
+def test_people_and_sources_are_weighted_not_files(folder: Path, tmp_path: Path) -> None:
+    items = open_cache(folder, tmp_path / "cache")
+    assert [i.person for i in items] == ["p", "p", "q"]
+    assert item_weights(items) == pytest.approx([0.25, 0.25, 0.5])
+
+
+def test_changed_file_is_decoded_again(folder: Path, tmp_path: Path) -> None:
+    open_cache(folder / "a.png", tmp_path / "cache")
+    cv2.imwrite(str(folder / "a.png"), np.full((40, 40, 3), 200, np.uint8))
+    (item,) = open_cache(folder / "a.png", tmp_path / "cache")
+    assert item.frames.shape == (1, 40, 40, 3) and (item.frames == 200).all()
+
+
+@pytest.mark.parametrize("source", ["absent", "absent/*.png", "empty"])
+def test_source_without_files_raises_input_error(source: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no video or picture"):
+        open_cache(tmp_path / source, tmp_path / "cache")
+
+
+def test_broken_file_raises_input_error(tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").write_bytes(b"not a video" * 9)
+    with pytest.raises(InputError, match=r"x\.mp4"):
+        open_cache(tmp_path / "x.mp4", tmp_path / "cache")

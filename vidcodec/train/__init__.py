@@ -1,0 +1,1 @@
+"""Training: from videos and pictures to weights."""
