@@ -1,0 +1,90 @@
+"""What every command shares: options with one name and one meaning, and errors that end in one line and a status."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vidcodec.errors import UsageError, VidcodecError
+
+SHARED: dict[str, dict[str, Any]] = {
+    "input": dict(metavar="SOURCE", help="camera index, video file, or 'sample' (the bundled clip)"),
+    "model": dict(choices=("seed", "s"), default="s", help="which codec (default: %(default)s)"),
+    "weights": dict(metavar="FILE", help="safetensors file to use instead of the bundled weights"),
+    "bitrate": dict(type=float, metavar="KBPS", help="payload rate to hold, kbit/s"),
+    "quality": dict(type=int, metavar="Q", help="fixed quality, 0 (fewest bits) and up"),
+    "crop": dict(choices=("face", "center", "none"), default="face", help="what part of the picture is sent"),
+    "device": dict(choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs"),
+    "precision": dict(choices=("auto", "fp32", "fp16", "bf16"), default="auto", help="arithmetic of the network"),
+    "threads": dict(type=int, metavar="N", help="CPU threads for the network"),
+    "display": dict(
+        choices=("auto", "window", "web", "none"),
+        default="auto",
+        help="how to show the call (auto: a window if any)",
+    ),
+    "record": dict(metavar="FILE", help="record what is shown: .mkv (lossless) or .mp4"),
+    "report": dict(metavar="FILE.json", help="write the final figures to this file"),
+    "duration": dict(type=float, metavar="S", help="stop after this many seconds"),
+    "frames": dict(type=int, metavar="N", help="stop after this many frames"),
+    "log-level": dict(
+        choices=("debug", "info", "warning", "error"),
+        default="warning",
+        help="how much to log (default: %(default)s)",
+    ),
+    "seed": dict(type=int, metavar="N", default=0, help="seed of everything random (default: %(default)s)"),
+}
+
+
+def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: object) -> None:
+    """Add shared options by name, such as `add_shared(parser, "bitrate", "report", model="seed")`."""
+    for name in names:
+        settings = dict(SHARED[name])
+        key = name.replace("-", "_")
+        if key in defaults:
+            settings["default"] = defaults[key]
+        parser.add_argument(f"--{name}", **settings)
+
+
+def check_shared(options: argparse.Namespace) -> None:
+    """Check the ranges that argparse does not.
+
+    Raises:
+        UsageError: a number is out of its range, or two options exclude each other.
+    """
+    for name in ("bitrate", "duration", "frames", "threads"):
+        value = getattr(options, name, None)
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"--{name} {value:g}: must be above zero")
+    if getattr(options, "quality", None) is not None:
+        if options.quality < 0:
+            raise UsageError(f"--quality {options.quality}: must be 0 or more")
+        if getattr(options, "bitrate", None) is not None:
+            raise UsageError("--quality and --bitrate exclude each other: give one")
+
+
+def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command's body; errors become one line on stderr and the exit status of their kind.
+
+    `body` handles Ctrl-C itself where something is to be saved; one that reaches this point ends with 130.
+    """
+    try:
+        return body(argv)
+    except VidcodecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of our output went away (`... | head`): not an error of ours, and nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def set_up_logging(level: str) -> None:
+    """Log to stderr, one line an event, our own loggers at `level` and other packages' at warnings."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    for name in ("vidcodec", "sender", "receiver"):
+        logging.getLogger(name).setLevel(level.upper())

@@ -1,0 +1,71 @@
+"""Weights: a safetensors file and a JSON model card beside it, found from a checkout and from an installed wheel."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidcodec.errors import InputError
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model's arrays by name, its card, and the sha256 of the safetensors file (64 hexadecimal digits)."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    card: Mapping[str, Any]
+    sha256: str
+    path: Path
+
+
+def weights_dir() -> Path:
+    """The folder of the bundled weights: inside an installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "weights"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def load_weights(model: str, path: Path | None = None) -> Weights:
+    """Read a model's weights and card.
+
+    Args:
+        model: the name of a bundled model, such as `seed`.
+        path: a safetensors file to read instead; its card lies beside it with the ending `.json`.
+
+    Raises:
+        InputError: a file is missing or is not what its ending says.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    file = path or weights_dir() / f"{model}.safetensors"
+    try:
+        data = file.read_bytes()
+        arrays = load(data)
+        card = json.loads(file.with_suffix(".json").read_text("utf-8"))
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise InputError(f"weights {file}: {reason}; give --weights FILE or reinstall the package") from error
+    return Weights(arrays, card, hashlib.sha256(data).hexdigest(), file)
+
+
+def save_weights(file: Path, arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any]) -> None:
+    """Write weights and card so that a reader never sees half a file."""
+    from safetensors.numpy import save
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    data = save(contiguous)
+    full_card = {**card, "sha256": hashlib.sha256(data).hexdigest()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for target, content in (
+        (file, data),
+        (file.with_suffix(".json"), json.dumps(full_card, indent=2).encode() + b"\n"),
+    ):
+        partial = target.with_name(target.name + ".partial")
+        partial.write_bytes(content)
+        partial.replace(target)
