@@ -21,7 +21,7 @@ from vidcodec.packet import MAX_DISTANCE, NUMBERS, Header, Packet
 
 FRAME_SIZE = 192
 BITSTREAM_VERSION = 1
-MODELS = ("seed", "s")
+MODELS = ("s", "seed", "gdn")
 
 Frame = NDArray[np.uint8]
 
@@ -139,10 +139,10 @@ def load_codec(
     """
     # Networks are imported here and not above, so that commands start fast and tools that only read bitstreams
     # need no torch.
-    if model == "seed":
-        from vidcodec.seed import SeedCodec
+    if model in ("seed", "gdn"):
+        from vidcodec.stills import StillCodec
 
-        return SeedCodec.load(device, precision, threads, weights)
+        return StillCodec.load(model, device, precision, threads, weights)
     if model == "s":
         from vidcodec.learned import LearnedCodec
 
