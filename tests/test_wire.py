@@ -24,9 +24,7 @@ def test_message_above_1160_bytes_is_split() -> None:
     assert datagrams(3000) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "descriptor"), [("rtp-vp8", 4), ("rtp-vp9", 3), ("rtp-h264", 0), ("rtp-av1", 1)]
-)
+@pytest.mark.parametrize(("name", "descriptor"), [("rtp-vp8", 4), ("rtp-vp9", 3), ("rtp-h264", 0), ("rtp-av1", 1)])
 def test_rtp_adds_ip_udp_rtp_srtp_and_descriptor(name: str, descriptor: int) -> None:
     assert wire_bytes(100, name) == 100 + 20 + 8 + 12 + 10 + descriptor
 

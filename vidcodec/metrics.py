@@ -6,6 +6,7 @@ paper's metric; PSNR is `-10 log10(MSE)`, so both say the same. LPIPS is in `vid
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from vidcodec.errors import UsageError
 
 Frame = NDArray[np.uint8]
+Planes = NDArray[Any]  # float pictures, as OpenCV's stubs type them
 
 PSNR_CEILING_DB = 100.0
 """What an exact copy is said to have, so that a report stays valid JSON."""
@@ -62,9 +64,7 @@ def ms_ssim(a: Frame, b: Frame) -> float:
     _check(a, b)
     scales = sum(min(a.shape[:2]) >> scale >= _TAPS for scale in range(len(_WEIGHTS)))
     if scales == 0:
-        raise UsageError(
-            f"picture is {a.shape[1]}x{a.shape[0]}: MS-SSIM needs at least {_TAPS} pixels a side"
-        )
+        raise UsageError(f"picture is {a.shape[1]}x{a.shape[0]}: MS-SSIM needs at least {_TAPS} pixels a side")
     weights = np.array(_WEIGHTS[:scales]) / sum(_WEIGHTS[:scales])
     x = a.astype(np.float32) / 255
     y = b.astype(np.float32) / 255
@@ -78,21 +78,19 @@ def ms_ssim(a: Frame, b: Frame) -> float:
     return float(product.mean())
 
 
-def _halve(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _halve(x: Planes) -> Planes:
     """2x2 means `[H, W, 3]` -> `[H // 2, W // 2, 3]`; an odd last row or column is left out."""
     height, width = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
     return np.asarray(cv2.resize(x[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA))
 
 
-def _blur(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _blur(x: Planes) -> Planes:
     """Gaussian window, valid part only: `[H, W, 3]` -> `[H - 10, W - 10, 3]`."""
     margin = _TAPS // 2
     return np.asarray(cv2.GaussianBlur(x, (_TAPS, _TAPS), _SIGMA))[margin:-margin, margin:-margin]
 
 
-def _ssim_terms(
-    x: NDArray[np.float32], y: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _ssim_terms(x: Planes, y: Planes) -> tuple[Planes, Planes]:
     """Spatial means, one for each channel, of SSIM and of its contrast-structure part."""
     mean_x, mean_y = _blur(x), _blur(y)
     mean_xy, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y

@@ -40,9 +40,7 @@ class Transport:
 def _rtp(name: str, descriptor_bytes: int, split_header_bytes: int = 0) -> Transport:
     """A video payload format over SRTP, RTP packets of at most 1,200 bytes before the tag (as libwebrtc sends)."""
     header_bytes = IPV4_BYTES + UDP_BYTES + RTP_BYTES + SRTP_BYTES + descriptor_bytes
-    return Transport(
-        name, header_bytes, 1200 - RTP_BYTES - descriptor_bytes - split_header_bytes, split_header_bytes
-    )
+    return Transport(name, header_bytes, 1200 - RTP_BYTES - descriptor_bytes - split_header_bytes, split_header_bytes)
 
 
 DATA_CHANNEL = Transport(

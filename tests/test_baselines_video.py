@@ -1,0 +1,126 @@
+"""Peers in process: zero delay, true bytes, colour, scaling."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vidcodec import colour
+from vidcodec.baselines.scaling import bicubic, scale_down, scale_up
+from vidcodec.baselines.settings import PEERS, VideoSettings, find_peer
+from vidcodec.baselines.video import NotZeroDelay, VideoDecoder, VideoEncoder, strip_sei
+from vidcodec.errors import UsageError
+from vidcodec.metrics import mse, psnr_db
+
+LOSSLESS_444 = replace(
+    PEERS["x264-veryfast"], name="x264-lossless", quality_options=(("qp", "0"),), pixel_format="yuv444p"
+)
+
+
+def moving_frames(count: int, size: int = 192) -> list[NDArray[np.uint8]]:
+    """A textured picture that slides and brightens."""
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[0 : size + 64, 0 : size + 64] / size
+    texture = np.stack([np.sin(9 * x + c) + np.cos(7 * y * (c + 1)) for c in range(3)], axis=2)
+    texture = 128 + 45 * texture + rng.normal(0, 4, texture.shape)
+    return [np.clip(texture[i : i + size, 2 * i : 2 * i + size] + i, 0, 255).astype(np.uint8) for i in range(count)]
+
+
+def _code(settings: VideoSettings, q: int, frames: list[NDArray[np.uint8]]) -> list[bytes]:
+    height, width = frames[0].shape[:2]
+    with VideoEncoder(settings, settings.with_quality(q), width, height) as encoder:
+        return [encoder.encode(frame) for frame in frames]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_gives_one_packet_and_one_picture_a_frame(name: str) -> None:
+    settings = find_peer(name)
+    frames = moving_frames(12)
+    packets = _code(settings, settings.levels[-2], frames)
+    decoder = VideoDecoder(settings)
+    pictures = [decoder.decode(packet) for packet in packets]
+    assert len(packets) == len(pictures) == len(frames)
+    assert min(psnr_db(mse(a, b)) for a, b in zip(frames, pictures, strict=True)) > 28
+    assert max(len(packet) for packet in packets[1:]) < len(packets[0])
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_levels_run_from_few_bits_to_many(name: str) -> None:
+    settings = find_peer(name)
+    assert len(settings.levels) >= 6
+    frames = moving_frames(6)
+    sizes = [sum(map(len, _code(settings, q, frames))) for q in settings.levels]
+    assert all(more > 0.85 * fewer for fewer, more in pairwise(sizes))
+    assert sizes[-1] > 3 * sizes[0]
+
+
+def test_encoder_that_keeps_frames_back_is_caught() -> None:
+    patient = replace(PEERS["x264-veryfast"], name="x264-lookahead", options=(("preset", "veryfast"), ("threads", "1")))
+    with pytest.raises(NotZeroDelay, match="frame 0 gave 0 packets"):
+        _code(patient, 30, moving_frames(3))
+
+
+def test_decoder_that_is_given_half_a_packet_is_caught() -> None:
+    settings = find_peer("vp8")
+    packets = _code(settings, 40, moving_frames(2))
+    decoder = VideoDecoder(settings)
+    decoder.decode(packets[0])
+    with pytest.raises((NotZeroDelay, OSError, ValueError)):
+        decoder.decode(b"")
+
+
+def test_lossless_444_round_trip_returns_the_very_planes() -> None:
+    frames = moving_frames(5)
+    packets = _code(LOSSLESS_444, 0, frames)
+    decoder = VideoDecoder(LOSSLESS_444)
+    for frame, packet in zip(frames, packets, strict=True):
+        picture = decoder.decode(packet)
+        assert np.array_equal(picture, colour.yuv444_to_rgb(colour.rgb_to_yuv444(frame)))
+        assert psnr_db(mse(frame, picture)) > 50
+
+
+def test_x264_packets_carry_no_version_string() -> None:
+    first = _code(find_peer("x264-veryfast"), 30, moving_frames(1))[0]
+    assert b"x264 - core" not in first
+    assert first.startswith(b"\0\0\0\1")
+
+
+def test_strip_sei_removes_only_sei_units() -> None:
+    sps, sei, idr = b"\0\0\0\1\x67abc", b"\0\0\1\x06version", b"\0\0\1\x65picture"
+    assert strip_sei(sps + sei + idr) == sps + idr
+    assert strip_sei(b"no start code") == b"no start code"
+
+
+def test_bitrate_is_followed() -> None:
+    settings = find_peer("vp8")
+    frames = moving_frames(20) * 4
+    with VideoEncoder(settings, settings.with_bitrate(120_000), 192, 192) as encoder:
+        total = sum(len(encoder.encode(frame)) for frame in frames)
+    assert 60 < total * 8 / 1000 / (len(frames) / 30) < 180
+
+
+def test_picture_too_small_for_a_codec_is_a_usage_error() -> None:
+    settings = find_peer("svtav1")
+    with pytest.raises(UsageError, match="at least 64"):
+        VideoEncoder(settings, settings.with_quality(40), 48, 48)
+    with pytest.raises(UsageError, match="unknown"):
+        find_peer("h266")
+
+
+def test_options_that_do_not_exist_are_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="cannot start"):
+        VideoEncoder(find_peer("x264-veryfast"), (("preset", "no-such-preset"),), 192, 192)
+
+
+def test_bicubic_scales_by_averages_and_back() -> None:
+    frame = moving_frames(1)[0]
+    assert scale_down(frame, 4).shape == (48, 48, 3)
+    assert scale_up(scale_down(frame, 4), 192, 192).shape == frame.shape
+    flat = np.full((192, 192, 3), 77, np.uint8)
+    assert np.array_equal(bicubic(flat, 8), flat)
+    errors = [mse(frame, bicubic(frame, scale)) for scale in (1, 2, 4, 8)]
+    assert errors[0] == 0 and errors == sorted(errors)
+    with pytest.raises(UsageError, match="scale 3"):
+        scale_down(frame, 3)
