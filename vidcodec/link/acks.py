@@ -1,0 +1,65 @@
+"""Which acknowledgements the receiver sends and when. A pure class that is told the time.
+
+They travel on the unordered, unreliable channel: on the reliable one a single lost datagram holds all later ones back
+for a second or more, and the sender's window with them. Instead each entry is repeated in three messages.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from vidcodec.link.framing import AckEntry, FrameStatus
+from vidcodec.packet import NUMBERS
+
+REPEATS = 3
+MAX_ENTRIES = 32
+STATUS_DELAY_MS = 50.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    status: FrameStatus
+    received_ms: float
+    sends_left: int = REPEATS
+
+
+class AckQueue:
+    """Collects arrivals and decoder verdicts by full frame count.
+
+    An arrival is due after `interval_ms` since the last message (0: at once), a verdict that needs help (damaged,
+    missing reference) at once, and a good one rides along with the next arrival or leaves alone after 50 ms.
+    """
+
+    def __init__(self, interval_ms: float = 0.0) -> None:
+        self.interval_ms = interval_ms
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._last_ms = float("-inf")
+        self._due_ms = float("inf")
+
+    def arrived(self, number: int, now_ms: float) -> None:
+        """A frame came in."""
+        self._entries[number] = _Entry(FrameStatus.RECEIVED, now_ms)
+        while len(self._entries) > 4 * MAX_ENTRIES:
+            self._entries.popitem(last=False)
+        self._due_ms = min(self._due_ms, max(now_ms, self._last_ms + self.interval_ms))
+
+    def judged(self, number: int, status: FrameStatus, now_ms: float) -> None:
+        """The decoder has seen a frame. One that never arrived, or long ago, is ignored."""
+        entry = self._entries.get(number)
+        if entry is None:
+            return
+        entry.status, entry.sends_left = status, REPEATS
+        self._due_ms = min(self._due_ms, now_ms + (STATUS_DELAY_MS if status is FrameStatus.OK else 0.0))
+
+    def due_in_ms(self, now_ms: float) -> float:
+        """Time until `take` has something urgent; 0 for now, infinity for never."""
+        return max(0.0, self._due_ms - now_ms)
+
+    def take(self, now_ms: float) -> list[AckEntry]:
+        """The newest entries still to be sent, at most 32; each is handed out three times after its last change."""
+        taken = [(number, entry) for number, entry in self._entries.items() if entry.sends_left > 0][-MAX_ENTRIES:]
+        for _, entry in taken:
+            entry.sends_left -= 1
+        self._due_ms = float("inf")
+        if taken:
+            self._last_ms = now_ms
+        return [AckEntry(number % NUMBERS, entry.status, entry.received_ms) for number, entry in taken]

@@ -1,0 +1,152 @@
+"""What may be sent now, and when the peer is dead: small pure classes that are told the time and know no socket."""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from vidcodec.link.framing import MAX_DATAGRAM_BYTES
+
+DATAGRAM_OVERHEAD_BYTES = 93  # IPv4 20 + UDP 8 + DTLS 1.2 AES-GCM record 37 + SCTP 12 + DATA chunk 16
+
+
+def wire_bytes(message_bytes: int) -> int:
+    """Bytes on the wire for one message: its datagrams with IPv4, UDP, DTLS and SCTP headers (padding aside)."""
+    return message_bytes + DATAGRAM_OVERHEAD_BYTES * max(1, -(-message_bytes // MAX_DATAGRAM_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A frame on its way: full frame count, bytes on the wire, and when it left."""
+
+    number: int
+    wire_bytes: int
+    sent_ms: float
+
+
+class Window:
+    """Refuses a frame while too many bytes are un-acknowledged, so that no queue builds up anywhere.
+
+    The limit is what the estimated rate carries in the shortest round trip seen plus `horizon_ms`, and never less than
+    two frames of recent size. A frame is lost when three later ones were acknowledged, or by a time-out of three
+    smoothed round trips (at least 250 ms, at most 1 s); its bytes are released then.
+    """
+
+    def __init__(self, rate_kbps: float, horizon_ms: float = 100.0, reorder: int = 3) -> None:
+        self.rate_kbps = rate_kbps
+        self._horizon_ms = horizon_ms
+        self._reorder = reorder
+        self._flights: OrderedDict[int, tuple[Flight, int]] = OrderedDict()
+        self._recent_bytes = 0.0
+        self.in_flight_bytes = 0
+        self.smoothed_rtt_ms = 0.0
+        self.min_rtt_ms = 0.0
+
+    @property
+    def limit_bytes(self) -> float:
+        """Un-acknowledged bytes at which frames are refused."""
+        return max(2.0 * self._recent_bytes, self.rate_kbps / 8.0 * (self._horizon_ms + min(self.min_rtt_ms, 500.0)))
+
+    @property
+    def timeout_ms(self) -> float:
+        """Age at which an un-acknowledged frame counts as lost."""
+        return min(max(250.0, 3.0 * self.smoothed_rtt_ms), 1000.0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a frame may be sent now."""
+        return self.in_flight_bytes == 0 or self.in_flight_bytes < self.limit_bytes
+
+    def sent(self, flight: Flight) -> None:
+        """A frame left."""
+        self._release(flight.number)
+        self._flights[flight.number] = (flight, 0)
+        self.in_flight_bytes += flight.wire_bytes
+        self._recent_bytes += (flight.wire_bytes - self._recent_bytes) / 4.0
+
+    def acknowledged(self, number: int, now_ms: float, delay_ms: float = 0.0) -> Flight | None:
+        """A frame arrived; returns its flight, None when it is not (or no longer) under way.
+
+        Args:
+            number: full frame count.
+            now_ms: now.
+            delay_ms: how long the receiver held the acknowledgement back; not counted as round trip.
+        """
+        flight = self._release(number)
+        if flight is None:
+            return None
+        rtt_ms = max(now_ms - flight.sent_ms - delay_ms, 0.1)
+        self.smoothed_rtt_ms += (rtt_ms - self.smoothed_rtt_ms) / (8.0 if self.smoothed_rtt_ms else 1.0)
+        self.min_rtt_ms = min(rtt_ms, self.min_rtt_ms + 0.005 * rtt_ms) if self.min_rtt_ms else rtt_ms
+        for other, (earlier, later) in self._flights.items():
+            if earlier.sent_ms < flight.sent_ms:
+                self._flights[other] = (earlier, later + 1)
+        return flight
+
+    def lost(self, now_ms: float) -> list[int]:
+        """Frames given up since the last call, oldest first; their bytes are released."""
+        gone = [
+            number
+            for number, (flight, later) in self._flights.items()
+            if later >= self._reorder or now_ms - flight.sent_ms > self.timeout_ms
+        ]
+        for number in gone:
+            self._release(number)
+        return gone
+
+    def _release(self, number: int) -> Flight | None:
+        entry = self._flights.pop(number, None)
+        if entry is None:
+            return None
+        self.in_flight_bytes -= entry[0].wire_bytes
+        return entry[0]
+
+
+class Heartbeat:
+    """One beat a second when nothing else says that this end is alive; a peer silent for three seconds is dead."""
+
+    def __init__(self, now_ms: float, interval_ms: float = 1000.0, dead_ms: float = 3000.0) -> None:
+        self._interval_ms = interval_ms
+        self._dead_ms = dead_ms
+        self._heard_ms = now_ms
+        self._beat_ms = now_ms - interval_ms
+
+    def heard(self, now_ms: float) -> None:
+        """Anything arrived from the peer."""
+        self._heard_ms = now_ms
+
+    def due(self, now_ms: float) -> bool:
+        """Whether to send a ping now; counts it as sent."""
+        if now_ms - self._beat_ms < self._interval_ms:
+            return False
+        self._beat_ms = now_ms
+        return True
+
+    def silence_ms(self, now_ms: float) -> float:
+        """How long nothing was heard."""
+        return now_ms - self._heard_ms
+
+    def dead(self, now_ms: float) -> bool:
+        """Whether the peer has been silent for too long."""
+        return self.silence_ms(now_ms) > self._dead_ms
+
+
+class ClockOffset:
+    """Offset of the peer's clock by NTP's formula (RFC 5905 section 8), from the quickest of the last 16 pings."""
+
+    def __init__(self, samples: int = 16) -> None:
+        self._samples: deque[tuple[float, float]] = deque(maxlen=samples)
+
+    def add(self, sent_ms: float, received_ms: float, answered_ms: float, now_ms: float) -> None:
+        """One ping and its pong: left here, reached there, left there, came back here. Impossible times are ignored."""
+        rtt_ms = (now_ms - sent_ms) - (answered_ms - received_ms)
+        if rtt_ms >= 0.0 and now_ms >= sent_ms and answered_ms >= received_ms:
+            self._samples.append((rtt_ms, ((received_ms - sent_ms) + (answered_ms - now_ms)) / 2.0))
+
+    @property
+    def offset_ms(self) -> float | None:
+        """Peer's clock minus ours, None before the first pong."""
+        return min(self._samples)[1] if self._samples else None
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """Shortest round trip among the kept samples."""
+        return min(self._samples)[0] if self._samples else None

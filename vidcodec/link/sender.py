@@ -1,0 +1,308 @@
+"""The sending end: frames go out while the window is open, acknowledgements come back."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiortc import RTCPeerConnection
+
+from vidcodec.errors import PeerError
+from vidcodec.link.framing import (
+    CLOCK_WRAP_MS,
+    MAX_DATAGRAM_BYTES,
+    Acks,
+    FrameStatus,
+    join_packets,
+    split_message,
+)
+from vidcodec.link.ice import check_sdp, describe, fingerprint_code, is_loopback, make_peer_connection
+from vidcodec.link.loop import LoopThread
+from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
+from vidcodec.link.options import Acknowledgement, Closed, LinkOptions, SenderHandlers, ignore
+from vidcodec.link.pacing import Flight, Window, wire_bytes
+from vidcodec.link.session import Session, clock_ms
+from vidcodec.link.whip import WhipClient, parse_url
+from vidcodec.packet import unwrap
+
+REMEMBERED_FRAMES = 512  # half of the 1024 numbers a header can tell apart
+
+
+class SenderSession(Session):
+    """A session that sends frames."""
+
+    def __init__(self, pc: RTCPeerConnection, hello: Hello, options: LinkOptions, handlers: SenderHandlers) -> None:
+        super().__init__(pc, hello, options)
+        self.handlers = handlers
+        self.lock = threading.Lock()
+        self.window = Window(options.rate_kbps, options.horizon_ms)
+        self._sent: OrderedDict[int, tuple[float, FrameStatus | None]] = OrderedDict()
+        self._newest = 0
+        self._message_id = 0
+        self.closed_callbacks.append(handlers.on_closed)
+
+    def plan(self, frames: Sequence[tuple[int, bytes]], repeats: Sequence[bytes]) -> list[bytes] | None:
+        """Take frames for sending, from any thread: the datagrams to send, None when the window is closed."""
+        packets = [packet for _, packet in frames]
+        message = join_packets(packets)
+        repeated = 0
+        for packet in reversed(repeats):
+            longer = join_packets([packet, *packets]) if len(packets) < 8 else message
+            if len(longer) > MAX_DATAGRAM_BYTES or len(longer) == len(message):
+                break
+            message, packets, repeated = longer, [packet, *packets], repeated + 1
+        with self.lock:
+            if not self.window.is_open:
+                self.counters.frames_refused += len(frames)
+                return None
+            now_ms = clock_ms()
+            datagrams = split_message(message, self._message_id)
+            self._message_id += 1
+            for number, _ in frames:
+                newest = number == frames[-1][0]
+                size = sum(wire_bytes(len(datagram)) for datagram in datagrams) if newest else 0
+                self.window.sent(Flight(number, size, now_ms))
+                self._sent[number] = (now_ms, None)
+                self._newest = max(self._newest, number)
+            while len(self._sent) > REMEMBERED_FRAMES:
+                self._sent.popitem(last=False)
+            self.counters.frames_sent += len(frames)
+            self.counters.frames_repeated += repeated
+            self.counters.payload_bytes_sent += sum(map(len, packets))
+        return datagrams
+
+    def _opened_channels(self) -> None:
+        self.send_control(self.hello)
+
+    def _greeted(self, hello: Hello) -> None:
+        try:
+            check_hello(self.hello, hello)
+        except PeerError as error:
+            return self.refuse(error)
+        self.accept(hello)
+
+    def _packets(self, packets: list[bytes], size: int) -> None:
+        self._complain("frame", "the receiver sent a frame")
+
+    def _acks(self, acks: Acks) -> None:
+        now_ms = clock_ms()
+        news = []
+        offset_ms = self.offset.offset_ms
+        with self.lock:
+            for entry in acks.entries:
+                number = unwrap(entry.number, self._newest)
+                sent_ms, known = self._sent.get(number, (0.0, FrameStatus.RECEIVED))
+                if number not in self._sent:
+                    self.counters.acks_unknown += 1
+                if known is not None and entry.status <= known:
+                    continue
+                self._sent[number] = (sent_ms, entry.status)
+                held_ms = (acks.sent_ms - entry.received_ms) % CLOCK_WRAP_MS
+                flight = self.window.acknowledged(number, now_ms, held_ms)
+                self.counters.frames_acknowledged += known is None
+                network_ms = None
+                if known is None and offset_ms is not None:
+                    # Received on their clock, brought to ours; the counter of 0.1 ms ticks wraps every five days.
+                    late = entry.received_ms - offset_ms - sent_ms
+                    network_ms = (late + CLOCK_WRAP_MS / 2) % CLOCK_WRAP_MS - CLOCK_WRAP_MS / 2
+                rtt_ms = None if flight is None else max(now_ms - flight.sent_ms - held_ms, 0.0)
+                news.append(Acknowledgement(number, entry.status, rtt_ms, network_ms))
+        for acknowledgement in news:
+            self._call(self.handlers.on_ack, acknowledgement)
+        self._report_lost(now_ms)
+
+    def _ticked(self, now_ms: float) -> None:
+        self._report_lost(now_ms)
+
+    def _report_lost(self, now_ms: float) -> None:
+        with self.lock:
+            lost = self.window.lost(now_ms)
+            self.counters.frames_lost += len(lost)
+        for number in lost:
+            self._call(self.handlers.on_lost, number)
+
+    def _message(self, message: Control) -> None:
+        if isinstance(message, Refresh):
+            self._call(self.handlers.on_refresh, message)
+        elif isinstance(message, Stats):
+            self._call(self.handlers.on_stats, message.payload)
+
+    def _said_bye(self, stats: Mapping[str, Any]) -> None:
+        if self.handlers.on_bye is ignore:
+            self._spawn(self.say_bye({}))
+        else:
+            self._call(self.handlers.on_bye, stats)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counts, window and clocks under webrtc-stats names."""
+        with self.lock:
+            counts = self.counters.snapshot(self._pc)
+            counts["bytesInFlight"] = self.window.in_flight_bytes
+            counts["currentRoundTripTime"] = self.window.smoothed_rtt_ms / 1000.0
+            counts["availableOutgoingBitrate"] = self.window.rate_kbps * 1000.0
+        counts["clockOffsetMs"] = self.offset.offset_ms
+        return counts
+
+
+class SenderLink:
+    """A session to a receiver, used from the program's own threads. Made by `connect`."""
+
+    def __init__(self, loop: LoopThread, session: SenderSession, whip: WhipClient, peer: Hello) -> None:
+        self.peer = peer
+        self.code = session.code
+        self._loop = loop
+        self._session = session
+        self._whip = whip
+        self._over = threading.Event()
+        self._closed: Closed | None = None
+        loop.call(self._watch)
+
+    @property
+    def closed(self) -> Closed | None:
+        """How the session ended, None while it lives."""
+        return self._closed
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """A snapshot of the counters under W3C webrtc-stats names."""
+        return self._session.snapshot()
+
+    @property
+    def offset_ms(self) -> float | None:
+        """The receiver's `time.monotonic() * 1000` minus ours, None before it is known."""
+        return self._session.offset.offset_ms
+
+    @property
+    def can_send(self) -> bool:
+        """Whether `send_frame` would take a frame now: ask before encoding one."""
+        with self._session.lock:
+            return self._closed is None and self._session.window.is_open
+
+    def send_frame(self, number: int, packet: bytes, repeats: Sequence[bytes] = ()) -> bool:
+        """Send one frame.
+
+        Args:
+            number: full frame count, growing; its lower ten bits are the packet's own number.
+            packet: the bytes of the packet.
+            repeats: earlier packets, oldest first, to carry again as far as they fit into the same datagram.
+
+        Returns:
+            False when it was refused, because the window is closed or the session is over: the frame is not sent, and
+            the coder's state must not advance to it.
+        """
+        return self.send_frames([(number, packet)], repeats)
+
+    def send_frames(self, frames: Sequence[tuple[int, bytes]], repeats: Sequence[bytes] = ()) -> bool:
+        """Send several frames, oldest first, in one message. All or none."""
+        if self._closed is not None:
+            return False
+        datagrams = self._session.plan(frames, repeats)
+        return datagrams is not None and self._loop.call(self._session.send_frames_message, datagrams)
+
+    def set_rate_kbps(self, rate_kbps: float) -> None:
+        """Tell the window what the path carries."""
+        with self._session.lock:
+            self._session.window.rate_kbps = rate_kbps
+
+    def send_stats(self, payload: Mapping[str, Any]) -> None:
+        """Send statistics, a JSON object of at most 60,000 bytes.
+
+        Raises:
+            ValueError: too large, or not JSON.
+        """
+        message = Stats(payload)
+        to_json(message)  # raises here, in the caller's thread
+        self._loop.call(self._session.send_control, message)
+
+    def wait_closed(self, timeout_s: float | None = None) -> Closed | None:
+        """Wait until the session is over; None when it still lives after the time."""
+        self._over.wait(timeout_s)
+        return self._closed
+
+    def close(self, stats: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
+        """Say goodbye with final statistics and end everything; at most `bye_timeout_s` plus one second.
+
+        Returns:
+            The receiver's final statistics, None when it did not answer. Also when called again, or after the end.
+        """
+        message = Bye(stats or {})
+        to_json(message)
+        if self._loop.running:
+            try:
+                self._loop.run(self._shut(message.stats), self._session.options.bye_timeout_s + 5.0)
+            finally:
+                self._loop.stop()
+        self._over.wait(1.0)
+        return None if self._closed is None else self._closed.peer_stats
+
+    def __enter__(self) -> "SenderLink":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _watch(self) -> None:
+        if self._session.closed.done():
+            self._end(self._session.closed.result())
+        else:
+            self._session.closed_callbacks.insert(0, self._end)
+
+    def _end(self, closed: Closed) -> None:
+        self._closed = closed
+        self._over.set()
+
+    async def _shut(self, stats: Mapping[str, Any]) -> None:
+        await self._session.say_bye(stats)
+        await self._session.finish()
+        await self._whip.delete()
+
+
+def connect(
+    url: str,
+    hello: Hello,
+    options: LinkOptions | None = None,
+    handlers: SenderHandlers | None = None,
+) -> SenderLink:
+    """Connect to a receiver by the URL that it printed.
+
+    Args:
+        url: `http[s]://HOST:PORT/whip#token=TOKEN`.
+        hello: what this side will send.
+        options: how the link behaves.
+        handlers: events.
+
+    Raises:
+        UsageError: the URL is none.
+        PeerError: nobody listens there, the token is refused, another sender is connected, versions or weights
+            differ, or no network path works. One line that says which.
+    """
+    options = options or LinkOptions()
+    target = parse_url(url)
+    loop = LoopThread("vidcodec-sender-link")
+    try:
+        return loop.run(
+            _connect(loop, WhipClient(target, options.ca_file), hello, options, handlers or SenderHandlers())
+        )
+    except BaseException:
+        loop.stop()
+        raise
+
+
+async def _connect(
+    loop: LoopThread, whip: WhipClient, hello: Hello, options: LinkOptions, handlers: SenderHandlers
+) -> SenderLink:
+    pc = make_peer_connection(options.ice)
+    session = SenderSession(pc, hello, options, handlers)
+    session.closed_callbacks.clear()  # until it is open, the exception says it all
+    try:
+        offer = await describe(pc, options.ice, is_loopback(whip.target.host))
+        answer = await whip.offer(offer)
+        session.code = fingerprint_code(check_sdp(offer), check_sdp(answer))
+        await session.answered(answer)
+        peer = await session.wait_opened()
+    except BaseException:
+        await session.finish()
+        await whip.delete()
+        raise
+    session.closed_callbacks.append(handlers.on_closed)
+    return SenderLink(loop, session, whip, peer)

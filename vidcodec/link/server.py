@@ -1,0 +1,271 @@
+"""The receiver's server: WHIP endpoint (RFC 9725), token, limits, one sender at a time."""
+
+import asyncio
+import hmac
+import secrets
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from vidcodec.errors import PeerError, UsageError
+from vidcodec.link.ice import (
+    MAX_SDP_BYTES,
+    check_sdp,
+    describe,
+    fingerprint_code,
+    is_loopback,
+    make_peer_connection,
+)
+from vidcodec.link.loop import LoopThread
+from vidcodec.link.messages import Hello, check_hello
+from vidcodec.link.options import LinkOptions, ReceiverHandlers
+from vidcodec.link.receiver import Policy, ReceiverSession
+from vidcodec.link.session import clock_ms
+from vidcodec.link.whip import PATH, Target, check_token, parse_listen
+
+BODY_TIMEOUT_S = 5.0
+STALE_MS = 1500.0
+
+
+class AttemptLimit:
+    """At most `tries` wrong tokens from one address within `window_ms`; remembers at most `addresses` of them."""
+
+    def __init__(self, tries: int = 10, window_ms: float = 60_000.0, addresses: int = 256) -> None:
+        self._tries = tries
+        self._window_ms = window_ms
+        self._addresses = addresses
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+
+    def blocked(self, address: str, now_ms: float) -> bool:
+        """Whether this address has used up its tries."""
+        times = [at for at in self._failures.get(address, ()) if now_ms - at < self._window_ms]
+        return len(times) >= self._tries
+
+    def failed(self, address: str, now_ms: float) -> None:
+        """A wrong token came from this address."""
+        times = [at for at in self._failures.pop(address, ()) if now_ms - at < self._window_ms]
+        self._failures[address] = [*times, now_ms][-self._tries :]
+        if len(self._failures) > self._addresses:
+            self._failures.popitem(last=False)
+
+
+class ReceiverServer:
+    """Listens for a sender. Everything runs on a thread of its own; `close` ends it.
+
+    Args:
+        listen: `HOST:PORT`; port 0 takes a free one. Bind to 127.0.0.1 unless the other side is another machine.
+        policy: our own hello, which a sender has to match, or a function that is given the sender's hello and returns
+            ours, or raises PeerError with the reason to refuse it.
+        handlers: events.
+        token: the token a sender has to show; one of 128 bits is made when none is given.
+        options: how links behave.
+        cert, key: PEM files to serve https.
+        max_peers: simultaneous senders.
+
+    Raises:
+        UsageError: the address cannot be listened on, or a file or the token is unusable.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        policy: Hello | Policy,
+        handlers: ReceiverHandlers | None = None,
+        *,
+        token: str | None = None,
+        options: LinkOptions | None = None,
+        cert: Path | None = None,
+        key: Path | None = None,
+        max_peers: int = 1,
+    ) -> None:
+        self._host, self._port = parse_listen(listen)
+        self._policy = policy if callable(policy) else _match(policy)
+        self._handlers = handlers or ReceiverHandlers()
+        self._options = options or LinkOptions()
+        self._max_peers = max_peers
+        self._limit = AttemptLimit()
+        self._sessions: dict[str, ReceiverSession] = {}
+        self._starting = 0
+        self._tls = _tls(cert, key)
+        self.token = secrets.token_urlsafe(16) if token is None else check_token(token)
+        self._loop = LoopThread("vidcodec-receiver-link")
+        try:
+            self._runner = self._loop.run(self._start())
+        except OSError as error:
+            self._loop.stop()
+            raise UsageError(
+                f"cannot listen on {listen}: {error.strerror or error}; choose another --listen HOST:PORT"
+            ) from error
+        except BaseException:
+            self._loop.stop()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """What the sender connects to, token included."""
+        host = _reachable_address() if self._host in ("0.0.0.0", "::") else self._host
+        return Target("https" if self._tls else "http", host, self._port, PATH, self.token).url
+
+    @property
+    def command_line(self) -> str:
+        """The command that the other side runs."""
+        return f"python -m sender --connect '{self.url}'"
+
+    def close(self) -> None:
+        """Stop listening and end every session, without a goodbye where `ReceiverLink.close` said none."""
+        if self._loop.running:
+            try:
+                self._loop.run(self._stop(), 10.0)
+            finally:
+                self._loop.stop()
+
+    def __enter__(self) -> "ReceiverServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _start(self) -> web.AppRunner:
+        app = web.Application(client_max_size=MAX_SDP_BYTES)
+        app.router.add_post(PATH, self._post)
+        app.router.add_delete(PATH + "/{session}", self._delete)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port, ssl_context=self._tls, reuse_address=True).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._port = runner.addresses[0][1]
+        return runner
+
+    async def _stop(self) -> None:
+        await self._runner.cleanup()
+        await asyncio.gather(*(session.finish() for session in list(self._sessions.values())))
+
+    def _refuse(self, request: web.Request) -> web.Response | None:
+        """The answer to a request without the right token, None for one with it."""
+        address = request.remote or "?"
+        if self._limit.blocked(address, clock_ms()):
+            return web.Response(status=429, text="too many wrong tokens\n", headers={"Retry-After": "60"})
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        right = hmac.compare_digest(token.strip().encode(errors="replace"), self.token.encode())
+        if right and scheme.lower() == "bearer":
+            return None
+        self._limit.failed(address, clock_ms())
+        return web.Response(status=401, text="token refused\n", headers={"WWW-Authenticate": "Bearer"})
+
+    async def _post(self, request: web.Request) -> web.Response:
+        refusal = self._refuse(request)
+        if refusal is not None:
+            return refusal
+        if request.content_type != "application/sdp":
+            return web.Response(status=415, text="send application/sdp\n")
+        try:
+            offer = await asyncio.wait_for(request.text(), BODY_TIMEOUT_S)
+            check_sdp(offer)
+        except (TimeoutError, asyncio.TimeoutError):
+            return web.Response(status=408, text="body came too slowly\n")
+        except (PeerError, UnicodeDecodeError, LookupError) as error:
+            return web.Response(status=400, text=f"{error}\n")
+        self._end_stale()
+        if len(self._sessions) + self._starting >= self._max_peers:
+            return web.Response(
+                status=409,
+                text="another sender is connected to this receiver\n",
+                headers={"Retry-After": "2"},
+            )
+        self._starting += 1
+        try:
+            return await self._begin(offer, _is_local(request))
+        except PeerError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        finally:
+            self._starting -= 1
+
+    async def _begin(self, offer: str, loopback: bool) -> web.Response:
+        pc = make_peer_connection(self._options.ice)
+        session = ReceiverSession(
+            pc, _NO_HELLO, self._options, policy=self._policy, handlers=self._handlers, loop=self._loop
+        )
+        try:
+            await session.offered(offer)
+            answer = await describe(pc, self._options.ice, loopback)
+            session.code = fingerprint_code(check_sdp(offer), check_sdp(answer))
+        except BaseException:
+            await session.finish()
+            raise
+        name = secrets.token_urlsafe(16)
+        self._sessions[name] = session
+        session.closed_callbacks.append(lambda closed: self._sessions.pop(name, None))
+        session.expect_opened()
+        return web.Response(
+            status=201, text=answer, content_type="application/sdp", headers={"Location": f"{PATH}/{name}"}
+        )
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        refusal = self._refuse(request)
+        if refusal is not None:
+            return refusal
+        session = self._sessions.get(request.match_info["session"])
+        if session is None:
+            return web.Response(status=404, text="no such session\n")
+        session.end(PeerError("the sender ended the session without a goodbye"))
+        return web.Response(status=200)
+
+    def _end_stale(self) -> None:
+        """Make room for a sender that comes back before its dead session is noticed."""
+        for session in list(self._sessions.values()):
+            if session.silence_ms > STALE_MS and session.opened.done():
+                session.end(PeerError("the sender fell silent and another one took its place"))
+
+
+_NO_HELLO = Hello(0, "", "0" * 64)
+
+
+def _match(ours: Hello) -> Policy:
+    """The policy that accepts what matches our hello."""
+
+    def policy(theirs: Hello) -> Hello:
+        check_hello(ours, theirs)
+        return ours
+
+    return policy
+
+
+def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise UsageError("https needs both --cert and --key")
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"cannot use certificate {cert} with key {key}: {error}") from error
+    return context
+
+
+def _is_local(request: web.Request) -> bool:
+    """Whether a request came over the loopback interface."""
+    name: Sequence[object] = (request.transport and request.transport.get_extra_info("sockname")) or ("",)
+    return is_loopback(str(name[0]))
+
+
+def _reachable_address() -> str:
+    """The address other machines would reach this one by, as the routing table has it; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

@@ -1,0 +1,372 @@
+"""One session between two peers: two data channels, hello, heartbeat, goodbye. Lives on the event loop's thread.
+
+`SenderSession` and `ReceiverSession` add what is theirs; the threads of the program use the facades in `sender` and
+`receiver`.
+"""
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiortc import RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc.exceptions import InvalidStateError
+
+from vidcodec.errors import DamagedPacket, PeerError
+from vidcodec.link.counters import Counters
+from vidcodec.link.framing import Acks, Reassembler, parse_message
+from vidcodec.link.ice import check_sdp
+from vidcodec.link.messages import Bye, Control, Hello, InvalidMessage, Ping, Pong, Stats, from_json, to_json
+from vidcodec.link.options import Closed, LinkOptions
+from vidcodec.link.pacing import ClockOffset, Heartbeat
+
+log = logging.getLogger("vidcodec.link")
+
+TICK_S = 0.05
+MAX_CONTROL_PER_S = 200
+FLUSH_S = 0.5
+
+
+def clock_ms() -> float:
+    """This end's clock: milliseconds of `time.monotonic`."""
+    return time.monotonic() * 1000.0
+
+
+class Session(ABC):
+    """What both ends of a session do.
+
+    Attributes:
+        opened: future of the peer's accepted hello; PeerError when there will be none.
+        closed: future of how it ended.
+        counters: bytes and messages so far.
+        offset: estimate of the peer's clock.
+        code: fingerprint code, once both descriptions are known.
+    """
+
+    def __init__(self, pc: RTCPeerConnection, hello: Hello, options: LinkOptions) -> None:
+        loop = asyncio.get_running_loop()
+        self.hello = hello
+        self.options = options
+        self.opened: asyncio.Future[Hello] = loop.create_future()
+        self.closed: asyncio.Future[Closed] = loop.create_future()
+        self.closed_callbacks: list[Callable[[Closed], object]] = []
+        self.counters = Counters()
+        self.offset = ClockOffset()
+        self.code = ""
+        self._pc = pc
+        self._peer_bye: Bye | None = None
+        self._bye_arrived = asyncio.Event()
+        self._bye_sent = False
+        self._heartbeat = Heartbeat(clock_ms(), dead_ms=options.dead_after_ms)
+        self._reassembler = Reassembler()
+        self._control_budget = float(MAX_CONTROL_PER_S)
+        self._complained: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._frames = self._channel("frames", 0, ordered=False, maxRetransmits=0)
+        self._control = self._channel("control", 1)
+        self._frames.on("message", self._on_frames)
+        self._control.on("message", self._on_control)
+        self._control.on("open", self._on_open)
+        pc.on("connectionstatechange", self._on_state)
+        pc.on(
+            "datachannel",
+            lambda channel: self.end(PeerError("peer opened a channel that is not in the protocol")),
+        )
+        self._tick_task = loop.create_task(self._tick())
+        # Nobody may be waiting for this one when it fails.
+        self.opened.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+    # What the two ends do differently.
+
+    @abstractmethod
+    def _greeted(self, hello: Hello) -> None:
+        """The peer's hello arrived: `accept` or `refuse`."""
+
+    @abstractmethod
+    def _packets(self, packets: list[bytes], size: int) -> None:
+        """A whole message of packets arrived."""
+
+    @abstractmethod
+    def _acks(self, acks: Acks) -> None:
+        """Acknowledgements arrived."""
+
+    @abstractmethod
+    def _message(self, message: Control) -> None:
+        """A control message of an open session arrived that is not handled here."""
+
+    @abstractmethod
+    def _said_bye(self, stats: Mapping[str, Any]) -> None:
+        """The peer ends the session."""
+
+    @abstractmethod
+    def _ticked(self, now_ms: float) -> None:
+        """Called twenty times a second."""
+
+    # Sending.
+
+    def send_control(self, message: Control) -> None:
+        """Send one control message; ignored when the channel is gone."""
+        text = to_json(message)
+        try:
+            self._control.send(text)
+        except (InvalidStateError, ConnectionError):
+            return
+        self.counters.control_sent(len(text))
+
+    def send_frames_message(self, datagrams: list[bytes]) -> None:
+        """Send the datagrams of one message of the frames channel; ignored when the channel is gone."""
+        try:
+            for datagram in datagrams:
+                self._frames.send(datagram)
+                self.counters.datagram_sent(len(datagram))
+        except (InvalidStateError, ConnectionError):
+            return
+
+    # Life cycle.
+
+    async def answered(self, answer: str) -> None:
+        """Take the answer to our offer.
+
+        Raises:
+            PeerError: it is not one.
+        """
+        await self._describe_remote(answer, "answer")
+
+    async def offered(self, offer: str) -> None:
+        """Take a peer's offer.
+
+        Raises:
+            PeerError: it is not one.
+        """
+        await self._describe_remote(offer, "offer")
+
+    async def wait_opened(self) -> Hello:
+        """Wait for the peer's hello; bounded by the time to connect.
+
+        Raises:
+            PeerError: refused, lost, or too late.
+        """
+        limit_s = self.options.ice.connect_timeout_s
+        try:
+            return await asyncio.wait_for(asyncio.shield(self.opened), limit_s)
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            raise PeerError(
+                f"no connection to the peer within {limit_s:g} s (state {self._pc.connectionState}): is UDP between "
+                "the two machines blocked? A TURN server helps then"
+            ) from error
+
+    def accept(self, hello: Hello) -> None:
+        """The peer fits: the session is open."""
+        self._bye_sent = False
+        if not self.opened.done():
+            self.opened.set_result(hello)
+
+    def refuse(self, error: PeerError) -> None:
+        """The peer does not fit: tell it why and end."""
+        self.send_control(Bye(error=str(error)[:300]))
+        self._bye_sent = True
+        if not self.opened.done():
+            self.opened.set_exception(error)
+        self._spawn(self._end_after_flush(error))
+
+    async def say_bye(self, stats: Mapping[str, Any]) -> Closed:
+        """End the session in order: exchange final statistics, then close. Safe to call again or after the end."""
+        if not self.closed.done() and not self._bye_sent:
+            self.send_control(Bye(stats))
+            self._bye_sent = True
+            if self._peer_bye is None:
+                try:
+                    await asyncio.wait_for(self._bye_arrived.wait(), self.options.bye_timeout_s)
+                except (TimeoutError, asyncio.TimeoutError):
+                    log.debug("peer did not answer the goodbye within %g s", self.options.bye_timeout_s)
+            else:
+                await self._flush()
+            self.end(None)
+        return await asyncio.shield(self.closed)
+
+    def end(self, error: PeerError | None) -> None:
+        """The session is over, with an error if it was lost. Idempotent."""
+        if self.closed.done():
+            return
+        stats = None if self._peer_bye is None else self._peer_bye.stats
+        in_order = error is None or (self._peer_bye is not None and not self._peer_bye.error)
+        closed = Closed("bye", None, stats) if in_order else Closed("lost", error, stats)
+        self.counters.freeze_wire(self._pc)
+        self.closed.set_result(closed)
+        if not self.opened.done():
+            self.opened.set_exception(error or PeerError("peer ended the session before it began"))
+        for callback in self.closed_callbacks:
+            self._call(callback, closed)
+        self._spawn(self._close_connection())
+
+    async def finish(self) -> None:
+        """End if need be and wait until nothing of this session runs any more."""
+        self.end(None)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def expect_opened(self) -> None:
+        """End the session if the peer's hello does not come in time."""
+        self._spawn(self._end_unopened())
+
+    @property
+    def silence_ms(self) -> float:
+        """How long nothing was heard from the peer."""
+        return self._heartbeat.silence_ms(clock_ms())
+
+    # Private.
+
+    async def _end_unopened(self) -> None:
+        try:
+            await self.wait_opened()
+        except PeerError as error:
+            self.end(error)
+
+    async def _describe_remote(self, sdp: str, kind: str) -> None:
+        check_sdp(sdp)
+        try:
+            await self._pc.setRemoteDescription(RTCSessionDescription(sdp, kind))
+        except Exception as error:  # aiortc's parser fails in many ways on text that is no description
+            raise PeerError(f"peer's session description cannot be used ({type(error).__name__})") from error
+
+    def _channel(self, label: str, number: int, **settings: Any) -> RTCDataChannel:
+        return self._pc.createDataChannel(label, negotiated=True, id=number, **settings)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _call(self, handler: Callable[..., object], *args: object) -> None:
+        """Call a handler of the program; its mistakes must not end the session."""
+        try:
+            handler(*args)
+        except Exception as error:  # whatever it is, it is not the link's
+            log.error(
+                "handler %s failed: %s: %s",
+                getattr(handler, "__name__", handler),
+                type(error).__name__,
+                error,
+            )
+            log.debug("traceback", exc_info=True)
+
+    def _complain(self, kind: str, text: str) -> None:
+        """Count bad input, and log each kind of it once a session."""
+        self.counters.invalid_messages_received += 1
+        if kind not in self._complained:
+            self._complained.add(kind)
+            log.warning("dropped bad input from the peer (further ones are only counted): %s", text)
+
+    def _on_open(self) -> None:
+        self._heartbeat.heard(clock_ms())
+        self._opened_channels()
+
+    @abstractmethod
+    def _opened_channels(self) -> None:
+        """Both channels are open."""
+
+    def _on_state(self) -> None:
+        if self._pc.connectionState in ("failed", "closed"):
+            self.end(PeerError("connection to the peer was lost: it closed, or no path to it works"))
+
+    def _on_frames(self, data: bytes | str) -> None:
+        now_ms = clock_ms()
+        self._heartbeat.heard(now_ms)
+        self.counters.datagram_received(len(data))
+        if self.closed.done() or not self.opened.done():
+            return
+        try:
+            if isinstance(data, str):
+                raise DamagedPacket("text on the frames channel")
+            content = parse_message(data)
+            if isinstance(content, Acks):
+                self._acks(content)
+            elif isinstance(content, list):
+                self._packets(content, len(data))
+            else:
+                whole = self._reassembler.add(content, now_ms)
+                self.counters.messages_incomplete = self._reassembler.incomplete
+                if whole is not None:
+                    packets = parse_message(whole)
+                    if not isinstance(packets, list):
+                        raise DamagedPacket("fragments of something that is no frame")
+                    self._packets(packets, len(whole))
+        except DamagedPacket as error:
+            self._complain("frames", str(error))
+
+    def _on_control(self, data: bytes | str) -> None:
+        now_ms = clock_ms()
+        self._heartbeat.heard(now_ms)
+        self.counters.control_received(len(data))
+        if self.closed.done():
+            return
+        self._control_budget -= 1.0
+        if self._control_budget < 0.0:
+            return self._complain("flood", "more control messages than any session needs")
+        try:
+            message = from_json(data)
+        except InvalidMessage as error:
+            return self._complain("control", str(error))
+        if isinstance(message, Bye):
+            self._on_bye(message)
+        elif isinstance(message, Ping):
+            self.send_control(Pong(message.sent_ms, now_ms, clock_ms()))
+        elif isinstance(message, Pong):
+            self.offset.add(message.sent_ms, message.received_ms, message.answered_ms, now_ms)
+        elif isinstance(message, Hello):
+            if self.opened.done():
+                return self._complain("hello", "a second hello")
+            self._greeted(message)
+        elif self.opened.done():
+            if isinstance(message, Stats):
+                self.counters.stats_messages_received += 1
+            self._message(message)
+        else:
+            self._complain("early", "a message before hello")
+
+    def _on_bye(self, bye: Bye) -> None:
+        if self._peer_bye is not None:
+            return
+        self._peer_bye = bye
+        self._bye_arrived.set()
+        if bye.error or not self.opened.done():
+            self.end(PeerError(f"refused by the peer: {bye.error or 'it ended the session'}"))
+        elif not self._bye_sent:
+            self._said_bye(bye.stats)
+            self._spawn(self._end_unanswered())
+
+    async def _end_unanswered(self) -> None:
+        """The program should answer a goodbye with its own; if it does not, the session still ends."""
+        await asyncio.wait([self.closed], timeout=self.options.bye_timeout_s)
+        await self.say_bye({})
+
+    async def _flush(self) -> None:
+        """Wait until the peer closes after our last message, which proves that it has it; bounded."""
+        await asyncio.wait([self.closed], timeout=FLUSH_S)
+
+    async def _end_after_flush(self, error: PeerError) -> None:
+        await self._flush()
+        self.end(error)
+
+    async def _tick(self) -> None:
+        while not self.closed.done():
+            now_ms = clock_ms()
+            self._control_budget = min(self._control_budget + MAX_CONTROL_PER_S * TICK_S, MAX_CONTROL_PER_S)
+            if self._control.readyState == "open":
+                if self._heartbeat.dead(now_ms):
+                    self.end(PeerError(f"peer is silent for {self._heartbeat.silence_ms(now_ms) / 1000.0:.1f} s"))
+                    return
+                if self._heartbeat.due(now_ms):
+                    self.send_control(Ping(now_ms))
+            self._ticked(now_ms)
+            await asyncio.sleep(TICK_S)
+
+    async def _close_connection(self) -> None:
+        self._tick_task.cancel()
+        await asyncio.gather(self._tick_task, return_exceptions=True)
+        try:
+            await asyncio.wait_for(self._pc.close(), 2.0)
+        except (TimeoutError, asyncio.TimeoutError, ConnectionError):
+            log.debug("closing the connection took too long")

@@ -1,0 +1,188 @@
+"""WHIP (RFC 9725) signalling, client side, and the URL that carries the token.
+
+The token stands behind `#`, which no HTTP client sends and no server logs; it travels in the Authorization header.
+"""
+
+import asyncio
+import re
+import ssl
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+
+from vidcodec.errors import PeerError, UsageError
+from vidcodec.link.ice import MAX_SDP_BYTES
+
+PATH = "/whip"
+DEFAULT_PORT = 8443
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,256}")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect to.
+
+    Attributes:
+        scheme: http or https.
+        host: name or address, IPv6 without brackets.
+        port: TCP port.
+        path: path of the WHIP endpoint.
+        token: bearer token, empty for none.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    token: str
+
+    @property
+    def endpoint(self) -> str:
+        """URL without the token."""
+        return f"{self.scheme}://{join_host_port(self.host, self.port)}{self.path}"
+
+    @property
+    def url(self) -> str:
+        """URL with the token."""
+        return f"{self.endpoint}#token={self.token}"
+
+
+def check_token(token: str) -> str:
+    """A bearer token may hold 1 to 256 characters of `A-Za-z0-9._~+/=-`.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise UsageError("token has characters that a header cannot carry: use 1 to 256 of A-Z a-z 0-9 . _ ~ + / = -")
+    return token
+
+
+def join_host_port(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """`HOST:PORT`, `HOST`, `:PORT` or `[IPV6]:PORT`; the default is 127.0.0.1:8443.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    match = re.fullmatch(
+        r"(?:\[(?P<six>[0-9a-fA-F:.%]+)\]|(?P<host>[^:\[\]/]*))(?::(?P<port>\d{1,5}))?", listen.strip()
+    )
+    if match is None or int(match["port"] or 0) > 65535:
+        raise UsageError(f"cannot listen on {listen!r}: write HOST:PORT, for example 127.0.0.1:8443")
+    port = DEFAULT_PORT if match["port"] is None else int(match["port"])
+    return match["six"] or match["host"] or "127.0.0.1", port
+
+
+def parse_url(url: str) -> Target:
+    """Take apart the URL that the receiver printed.
+
+    Raises:
+        UsageError: it is not such a URL.
+    """
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"not a receiver's URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError("not a receiver's URL: write http://HOST:PORT/whip#token=TOKEN, as the receiver prints it")
+    token = (parse_qs(parts.fragment).get("token") or parse_qs(parts.query).get("token") or [""])[0]
+    token = token.replace(" ", "+")  # parse_qs reads a plus as a blank, and a token has none
+    if token:
+        check_token(token)
+    path = parts.path if parts.path not in ("", "/") else PATH
+    return Target(parts.scheme, parts.hostname, DEFAULT_PORT if port is None else port, path, token)
+
+
+class WhipClient:
+    """One WHIP session: `offer` posts, `delete` ends."""
+
+    def __init__(self, target: Target, ca_file: str | None = None, timeout_s: float = 8.0) -> None:
+        self.target = target
+        self._ca_file = ca_file
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=4.0)
+        self._resource: str | None = None
+
+    async def offer(self, sdp: str) -> str:
+        """Post an offer; returns the answer.
+
+        Raises:
+            PeerError: why there is none, in one line.
+        """
+        where = self.target.endpoint
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=self._timeout) as http,
+                http.post(
+                    where,
+                    data=sdp.encode(),
+                    headers={"Content-Type": "application/sdp", **self._authorization},
+                    allow_redirects=False,
+                    ssl=self._ssl(),
+                ) as response,
+            ):
+                body = (await response.content.read(MAX_SDP_BYTES + 1)).decode(errors="replace")
+                location = response.headers.get("Location", "")
+                status = response.status
+        except aiohttp.ClientSSLError as error:
+            raise PeerError(f"no trust in the certificate of {where}: give its CA with --ca ({error})") from error
+        except aiohttp.ClientConnectorError as error:
+            raise PeerError(
+                f"nobody listens at {where}: start the receiver there first (python -m receiver --listen "
+                f"{join_host_port(self.target.host, self.target.port)})"
+            ) from error
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            raise PeerError(f"no answer from {where} within {self._timeout.total:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise PeerError(f"{where} does not speak HTTP as a receiver does ({type(error).__name__})") from error
+        if status != 201:
+            raise PeerError(_refusal(status, where, body))
+        if location.startswith("/"):
+            self._resource = location
+        return body
+
+    async def delete(self) -> None:
+        """Tell the receiver that the session is over. Best effort: a dead peer needs no notice."""
+        resource, self._resource = self._resource, None
+        if resource is None:
+            return
+        where = f"{self.target.scheme}://{join_host_port(self.target.host, self.target.port)}{resource}"
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as http,
+                http.delete(where, headers=self._authorization, allow_redirects=False, ssl=self._ssl()),
+            ):
+                return
+        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError):
+            return
+
+    @property
+    def _authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.target.token}"} if self.target.token else {}
+
+    def _ssl(self) -> ssl.SSLContext | bool:
+        if self.target.scheme != "https" or self._ca_file is None:
+            return True
+        try:
+            return ssl.create_default_context(cafile=self._ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"cannot read certificates from {self._ca_file}: {error}") from error
+
+
+def _refusal(status: int, where: str, body: str) -> str:
+    """One line for an HTTP status that is not 201."""
+    said = " ".join(body.split())[:200]
+    known = {
+        401: "token refused: use the URL that the receiver prints, with its token",
+        404: "no receiver under this path: use the URL that the receiver prints",
+        409: said or "another sender is connected",
+        429: "too many wrong tokens from here: wait a minute",
+    }
+    text = known.get(status, f"refused with HTTP status {status}" + (f": {said}" if said else ""))
+    return f"{where}: {''.join(letter for letter in text if letter.isprintable())}"
