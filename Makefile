@@ -1,0 +1,34 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# On Linux the newest torch brings gigabytes of CUDA libraries. The constraints pin a release; set TORCH_CONSTRAINTS=
+# (empty) to take what pip chooses.
+TORCH_CONSTRAINTS ?= -c tests/constraints.txt
+STAMP := $(VENV)/.installed
+export SVT_LOG ?= 1
+
+.PHONY: demo test check results fuzz clean
+
+demo: $(STAMP)
+	$(BIN)/python -m sender --loopback --input sample --demo demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+results: $(STAMP)
+	$(BIN)/python -m vidcodec bench results
+
+$(STAMP): pyproject.toml tests/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_CONSTRAINTS) -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

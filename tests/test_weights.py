@@ -1,0 +1,48 @@
+"""Weights: found, checked by hash, and a bad file is one clear error."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidcodec.errors import InputError
+from vidcodec.weights import load_weights, save_weights, weights_dir
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, 2], np.int32)}
+    save_weights(tmp_path / "m.safetensors", arrays, {"model_id": "m"})
+    weights = load_weights("m", tmp_path / "m.safetensors")
+    assert np.array_equal(weights.arrays["a"], arrays["a"]) and weights.arrays["b"].dtype == np.int32
+    assert weights.card["model_id"] == "m"
+    assert weights.sha256 == weights.card["sha256"] == hashlib.sha256(weights.path.read_bytes()).hexdigest()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.json", "m.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "garbage", "no card", "bad card"])
+def test_bad_weights_are_one_clear_error(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "m.safetensors"
+    save_weights(file, {"a": np.zeros(3)}, {})
+    match damage:
+        case "missing":
+            file.unlink()
+        case "garbage":
+            file.write_bytes(b"\x80\x04pickle")
+        case "no card":
+            file.with_suffix(".json").unlink()
+        case "bad card":
+            file.with_suffix(".json").write_text("{")
+    with pytest.raises(InputError, match=r"m\.safetensors") as caught:
+        load_weights("m", file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("card", sorted(weights_dir().glob("*.json")), ids=lambda p: p.stem)
+def test_bundled_weights_are_those_of_their_card(card: Path) -> None:
+    fields = json.loads(card.read_text())
+    data = card.with_suffix(".safetensors").read_bytes()
+    assert fields["model_id"] == card.stem
+    assert fields["sha256"] == hashlib.sha256(data).hexdigest()
+    assert fields["data"] and fields["terms"] and fields["training"]

@@ -1,0 +1,208 @@
+"""The file commands: `encode` a video into a .vdc stream, `decode` it again, `info` about one.
+
+These are commands: they stand above everything else, so they may use the sender's reading and cropping of video.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from vidcodec.cli import add_shared, check_shared, set_up_logging
+from vidcodec.codec import Codec, Frame, load_codec
+from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
+from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
+from vidcodec.packet import HEADER_BYTES, Packet
+
+DEFAULT_KBPS = 40.0
+
+
+@dataclass
+class Totals:
+    """Sums over a stream."""
+
+    frames: int = 0
+    intra: int = 0
+    lost: int = 0
+    packet_bytes: int = 0
+    quality_sum: int = 0
+
+    def add(self, packet: Packet | None) -> None:
+        if packet is None:
+            self.lost += 1
+            return
+        self.frames += 1
+        self.intra += packet.header.distance == 0
+        self.packet_bytes += len(packet)
+        self.quality_sum += packet.header.quality
+
+
+def encode_main(argv: Sequence[str] | None) -> int:
+    """`vidcodec encode IN OUT.vdc`."""
+    parser = argparse.ArgumentParser(prog="vidcodec encode", description="Encode the face in a video.")
+    parser.add_argument("source", metavar="IN", help="any video file, or 'sample'")
+    parser.add_argument("out", metavar="OUT.vdc", type=Path)
+    add_shared(parser, "model", "weights", "bitrate", "quality", "crop", "device", "precision", "threads")
+    add_shared(parser, "frames", "report", "log-level")
+    options = parser.parse_args(argv)
+    check_shared(options)
+    set_up_logging(options.log_level)
+    codec = _codec(options, options.model)
+
+    from sender.capture import open_source
+    from sender.crop import crop_frames
+    from vidcodec.metrics import mse as frame_mse
+    from vidcodec.metrics import psnr_db
+    from vidcodec.rate import RateControl
+
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(options.source, paced=False))
+        pictures: Iterator[Frame] = crop_frames((f.picture for f in source.frames()), source.fps, options.crop)
+        file = stack.enter_context(_open(options.out, "wb"))
+        info = StreamInfo(codec.info.model_id, codec.info.weights_sha256, source.fps)
+        writer = StreamWriter(file, info)
+        quality = _fixed_quality(options, codec)
+        control = RateControl.start(options.bitrate or DEFAULT_KBPS, source.fps, codec.info.qualities)
+        state, totals, error = codec.blank_state(), Totals(), 0.0
+        for index, picture in enumerate(pictures):
+            if index == options.frames:
+                break
+            packet, state = codec.encode(picture, state, control.quality if quality is None else quality)
+            control = control.after(packet.header.quality, len(packet))
+            writer.write(packet)
+            totals.add(packet)
+            error += frame_mse(picture, state.picture)
+    if not totals.frames:
+        raise InputError(f"{options.source}: no frame in it")
+    mse = error / totals.frames
+    figures = {**_figures(info, totals), "mse": mse, "psnr_db": psnr_db(mse)}
+    print(
+        f"{totals.frames} frames, {figures['kbps']:.1f} kbit/s at {info.fps:g} fps, "
+        f"MSE {mse:.2e}, PSNR {figures['psnr_db']:.2f} dB"
+    )
+    if options.report:
+        with _open(Path(options.report), "wb") as file:
+            file.write(json.dumps(figures, indent=2).encode() + b"\n")
+    return 0
+
+
+def decode_main(argv: Sequence[str] | None) -> int:
+    """`vidcodec decode IN.vdc OUT.mkv|.mp4|.png`."""
+    parser = argparse.ArgumentParser(prog="vidcodec decode", description="Decode a .vdc stream into pictures.")
+    parser.add_argument("source", metavar="IN.vdc", type=Path)
+    parser.add_argument("out", metavar="OUT", help="OUT.mkv (lossless), OUT.mp4, or OUT.png (numbered files)")
+    add_shared(parser, "weights", "device", "precision", "threads", "log-level")
+    options = parser.parse_args(argv)
+    check_shared(options)
+    set_up_logging(options.log_level)
+
+    from vidcodec.videowriter import VideoWriter
+
+    frozen = 0
+    with _open(options.source, "rb") as file:
+        info = _named_info(options.source, file)
+        codec = _codec(options, info.model_id)
+        if codec.info.weights_sha256 != info.weights_sha256:
+            raise InputError(
+                f"{options.source}: made with other weights of model {info.model_id!r}; give --weights FILE"
+            )
+        state = codec.blank_state()
+        with VideoWriter(options.out, info.fps) as writer:
+            damage: DamagedPacket | None = None
+            try:
+                for packet in read_packets(file):
+                    # A lost frame, and one that needs it, freezes the picture, as it did in the call.
+                    try:
+                        state = codec.decode(packet, state)[1] if packet is not None else state
+                        frozen += packet is None
+                    except MissingReference:
+                        frozen += 1
+                    writer.write(state.picture)
+            except DamagedPacket as error:
+                damage = error
+    if damage is not None:
+        raise DamagedPacket(f"{options.source}: frame {writer.frames}: {damage}; {writer.frames} frames were written")
+    print(f"{writer.frames} frames{f', {frozen} of them lost,' if frozen else ''} to {options.out}")
+    return 0
+
+
+def info_main(argv: Sequence[str] | None) -> int:
+    """`vidcodec info IN.vdc`."""
+    parser = argparse.ArgumentParser(
+        prog="vidcodec info", description="Say what is in a .vdc stream; check every packet."
+    )
+    parser.add_argument("source", metavar="IN.vdc", type=Path)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_shared(parser, "weights", "threads")
+    options = parser.parse_args(argv)
+    options.device, options.precision = "cpu", "fp32"
+    totals = Totals()
+    with _open(options.source, "rb") as file:
+        info = _named_info(options.source, file)
+        codec = _codec(options, info.model_id)
+        state = codec.blank_state()
+        try:
+            for packet in read_packets(file):
+                if packet is not None:
+                    _, state = codec.decode(packet, state)
+                totals.add(packet)
+        except DamagedPacket as error:
+            raise DamagedPacket(f"{options.source}: record {totals.frames + totals.lost}: {error}") from error
+    figures = _figures(info, totals)
+    if options.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        for name, value in figures.items():
+            print(f"{name:24}{value:.2f}" if isinstance(value, float) else f"{name:24}{value}")
+    return 0
+
+
+def _figures(info: StreamInfo, totals: Totals) -> dict[str, object]:
+    count = max(totals.frames, 1)
+    seconds = (totals.frames + totals.lost) / info.fps
+    return {
+        "model_id": info.model_id,
+        "weights_sha256": info.weights_sha256,
+        "fps": info.fps,
+        "frames": totals.frames,
+        "intra_frames": totals.intra,
+        "lost_frames": totals.lost,
+        "kbps": totals.packet_bytes * 8 / 1000 / seconds if seconds else 0.0,
+        "bytes": totals.packet_bytes,
+        "bits_per_frame": totals.packet_bytes * 8 / count,
+        "header_bits_per_frame": HEADER_BYTES * 8,
+        "mean_quality": totals.quality_sum / count,
+    }
+
+
+def _fixed_quality(options: argparse.Namespace, codec: Codec) -> int | None:
+    """The quality asked for, or None where a bitrate is to be held. Asked for neither, a codec of few qualities (one
+    that codes stills, at no rate near a call's) gets its middle one."""
+    count = codec.info.qualities
+    if options.quality is not None and options.quality >= count:
+        raise UsageError(f"--quality {options.quality}: model {codec.info.model_id!r} has 0 to {count - 1}")
+    if options.quality is None and options.bitrate is None and count < 16:
+        return count // 2
+    return int(options.quality) if options.quality is not None else None
+
+
+def _codec(options: argparse.Namespace, model: str) -> Codec:
+    weights = Path(options.weights) if options.weights else None
+    return load_codec(model, options.device, options.precision, options.threads, weights)
+
+
+def _named_info(path: Path, file: BinaryIO) -> StreamInfo:
+    try:
+        return read_info(file)
+    except DamagedPacket as error:
+        raise DamagedPacket(f"{path}: {error}") from error
+
+
+def _open(path: Path, mode: str) -> BinaryIO:
+    try:
+        return open(path, mode)  # type: ignore[return-value]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error

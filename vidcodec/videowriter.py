@@ -1,0 +1,115 @@
+"""Writing pictures to a video file: lossless FFV1, viewable H.264, or a row of PNG files, by the file's ending."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import cv2
+
+# PyAV after OpenCV: the other way round cv2.imshow hangs.
+# isort: split
+import av
+
+from vidcodec.codec import Frame
+from vidcodec.errors import InputError, UsageError
+
+T = TypeVar("T")
+ENDINGS = (".mkv", ".mp4", ".png")
+
+
+class VideoWriter:
+    """Writes RGB pictures of one size.
+
+    `.mkv` is FFV1 in RGB: the very pixels come back. `.mp4` is H.264, fragmented every second, so that a file cut short
+    by a kill still plays. `.png` numbers the files: `face.png` becomes `face_00000.png`, `face_00001.png`, ...
+
+    Args:
+        path: the file to write; its folder must exist.
+        fps: frames a second.
+
+    Raises:
+        UsageError: another ending.
+        InputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path, fps: float) -> None:
+        self.path = Path(path)
+        self.frames = 0
+        self._rate = Fraction(fps).limit_denominator(1001)
+        self._container: Any = None
+        self._file: Any = None
+        self._stream: Any = None
+        ending = self.path.suffix.lower()
+        if ending not in ENDINGS:
+            raise UsageError(f"{path}: cannot write {ending or 'a file without ending'}; use {', '.join(ENDINGS)}")
+        self._png = ending == ".png"
+        if self._png:
+            if not self.path.parent.is_dir():
+                raise InputError(f"{path}: no such folder")
+            return
+        # Our own file object, so that a path that cannot be written is known now and not at the first picture.
+        self._file = self._guarded(lambda: open(self.path, "wb", buffering=0))  # noqa: SIM115 (closed in close)
+        options = {"flush_packets": "1"}
+        if ending == ".mp4":
+            # A fragment a second: what was written before a kill can be played, and the file is no larger for it.
+            options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
+        muxer = {".mkv": "matroska", ".mp4": "mp4"}[ending]
+        self._container = av.open(self._file, "w", format=muxer, options=options)
+
+    def _add_stream(self, height: int, width: int) -> None:
+        if self.path.suffix.lower() == ".mkv":
+            stream = self._container.add_stream("ffv1", rate=self._rate)
+            stream.pix_fmt = "bgr0"
+        else:
+            stream = self._container.add_stream("libx264", rate=self._rate)
+            stream.pix_fmt = "yuv420p"
+            stream.options = {"crf": "16", "preset": "veryfast", "g": str(max(1, round(self._rate)))}
+        stream.height, stream.width = height, width
+        self._stream = stream
+
+    def write(self, picture: Frame) -> None:
+        """Append a picture, `[H, W, 3]` uint8 RGB; H.264 wants even sides.
+
+        Raises:
+            InputError: the disk is full or the file went away.
+        """
+        if self._png:
+            file = self.path.with_name(f"{self.path.stem}_{self.frames:05d}.png")
+            if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+                raise InputError(f"{file}: cannot be written")
+        else:
+            if self._stream is None:
+                self._guarded(lambda: self._add_stream(*picture.shape[:2]))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = self.frames
+            frame.time_base = 1 / self._rate
+            self._guarded(lambda: self._container.mux(self._stream.encode(frame)))
+        self.frames += 1
+
+    def close(self) -> None:
+        """Finish the file. A writer that got no picture leaves no file behind."""
+        if self._container is None:
+            return
+        container, self._container = self._container, None
+        if self.frames:
+            self._guarded(lambda: container.mux(self._stream.encode(None)))
+        self._guarded(container.close)
+        self._file.close()
+        if not self.frames:
+            self.path.unlink(missing_ok=True)
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except (av.error.FFmpegError, OSError) as error:
+            raise InputError(f"{self.path}: {getattr(error, 'strerror', None) or error}") from error
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
