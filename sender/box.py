@@ -41,10 +41,10 @@ class CropOptions:
     """
 
     face_heights: float = 2.0
-    rest_position: float = 0.08
-    rest_size: float = 0.2
+    rest_position: float = 0.12
+    rest_size: float = 0.25
     settle: float = 0.01
-    response_s: float = 0.25
+    response_s: float = 0.35
     keep_overlap: float = 0.2
     forget_s: float = 0.6
     lost_s: float = 2.0

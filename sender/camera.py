@@ -50,8 +50,13 @@ def list_cameras() -> list[Camera]:
     return cameras
 
 
+def camera_may_exist(index: int) -> bool:
+    """Whether opening camera `index` is worth a try. Linux knows at once; elsewhere only opening tells."""
+    return sys.platform != "linux" or Path(f"/dev/video{index}").exists()
+
+
 def _query(node: Path) -> Camera | None:
-    """Ask a Linux video node for its name; None if it is no camera (a metadata node, a decoder) or not ours to read."""
+    """Ask a Linux video node what it is; None if it is no camera, or not ours to read."""
     import fcntl
 
     answer = bytearray(_CAPABILITY_BYTES)
@@ -60,9 +65,14 @@ def _query(node: Path) -> Camera | None:
             fcntl.ioctl(device, _QUERYCAP, answer)
     except OSError:
         return None
-    if not int.from_bytes(answer[_DEVICE_CAPS], "little") & _VIDEO_CAPTURE:
+    return camera_of(int(node.name[5:]), bytes(answer))
+
+
+def camera_of(index: int, capability: bytes) -> Camera | None:
+    """Read a `struct v4l2_capability`; None for a node that captures no video (metadata, a decoder, an output)."""
+    if not int.from_bytes(capability[_DEVICE_CAPS], "little") & _VIDEO_CAPTURE:
         return None
-    return Camera(int(node.name[5:]), bytes(answer[_CARD]).split(b"\0")[0].decode(errors="replace"))
+    return Camera(index, capability[_CARD].split(b"\0")[0].decode(errors="replace"))
 
 
 class CameraSource(Source):
@@ -80,7 +90,7 @@ class CameraSource(Source):
         self.live = True
         self._stop = threading.Event()
         advice = "list the cameras with --list-devices, or give a file or 'sample'"
-        if sys.platform == "linux" and not Path(f"/dev/video{index}").exists():
+        if not camera_may_exist(index):
             raise InputError(f"{self.name}: there is no such camera; {advice}")
         with quiet_opencv():
             self._device = cv2.VideoCapture(index, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
