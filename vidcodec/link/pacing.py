@@ -3,15 +3,6 @@
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-from vidcodec.link.framing import MAX_DATAGRAM_BYTES
-
-DATAGRAM_OVERHEAD_BYTES = 93  # IPv4 20 + UDP 8 + DTLS 1.2 AES-GCM record 37 + SCTP 12 + DATA chunk 16
-
-
-def wire_bytes(message_bytes: int) -> int:
-    """Bytes on the wire for one message: its datagrams with IPv4, UDP, DTLS and SCTP headers (padding aside)."""
-    return message_bytes + DATAGRAM_OVERHEAD_BYTES * max(1, -(-message_bytes // MAX_DATAGRAM_BYTES))
-
 
 @dataclass(frozen=True, slots=True)
 class Flight:
@@ -60,7 +51,8 @@ class Window:
         self._release(flight.number)
         self._flights[flight.number] = (flight, 0)
         self.in_flight_bytes += flight.wire_bytes
-        self._recent_bytes += (flight.wire_bytes - self._recent_bytes) / 4.0
+        if flight.wire_bytes:  # 0 for a frame that shares the message of a later one
+            self._recent_bytes += (flight.wire_bytes - self._recent_bytes) / 4.0
 
     def acknowledged(self, number: int, now_ms: float, delay_ms: float = 0.0) -> Flight | None:
         """A frame arrived; returns its flight, None when it is not (or no longer) under way.

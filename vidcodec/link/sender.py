@@ -20,10 +20,11 @@ from vidcodec.link.ice import check_sdp, describe, fingerprint_code, is_loopback
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
 from vidcodec.link.options import Acknowledgement, Closed, LinkOptions, SenderHandlers, ignore
-from vidcodec.link.pacing import Flight, Window, wire_bytes
+from vidcodec.link.pacing import Flight, Window
 from vidcodec.link.session import Session, clock_ms
 from vidcodec.link.whip import WhipClient, parse_url
 from vidcodec.packet import unwrap
+from vidcodec.wire import wire_bytes
 
 REMEMBERED_FRAMES = 512  # half of the 1024 numbers a header can tell apart
 
@@ -91,9 +92,10 @@ class SenderSession(Session):
         with self.lock:
             for entry in acks.entries:
                 number = unwrap(entry.number, self._newest)
-                sent_ms, known = self._sent.get(number, (0.0, FrameStatus.RECEIVED))
                 if number not in self._sent:
                     self.counters.acks_unknown += 1
+                    continue
+                sent_ms, known = self._sent[number]
                 if known is not None and entry.status <= known:
                     continue
                 self._sent[number] = (sent_ms, entry.status)

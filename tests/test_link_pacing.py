@@ -1,0 +1,152 @@
+"""Window, heartbeat, clock and acknowledgement queue: told the time, no socket."""
+
+import pytest
+
+from vidcodec.link.acks import AckQueue
+from vidcodec.link.framing import FrameStatus
+from vidcodec.link.pacing import ClockOffset, Flight, Heartbeat, Window
+
+
+def test_window_refuses_above_a_tenth_of_a_second_of_the_rate() -> None:
+    window = Window(rate_kbps=80.0)  # 1,000 bytes in 100 ms
+    sent = 0
+    while window.is_open:
+        window.sent(Flight(sent, 150, 0.0))
+        sent += 1
+    assert sent == 7
+    window.acknowledged(0, 1.0)
+    assert window.is_open
+
+
+def test_window_always_lets_two_frames_of_recent_size_out() -> None:
+    window = Window(rate_kbps=1.0)
+    for number in range(20):
+        window.sent(Flight(number, 6000, 40.0 * number))
+        window.acknowledged(number, 40.0 * number + 20.0)
+    window.sent(Flight(20, 6000, 800.0))
+    assert window.is_open
+    window.sent(Flight(21, 6000, 833.0))
+    assert not window.is_open
+
+
+def test_window_counts_the_round_trip_on_top_so_that_a_long_path_is_used() -> None:
+    window = Window(rate_kbps=80.0)
+    for number in range(10):
+        window.sent(Flight(number, 100, 33.0 * number))
+        window.acknowledged(number, 33.0 * number + 400.0)
+    assert window.limit_bytes == pytest.approx(10.0 * 500.0, rel=0.01)
+
+
+def test_round_trip_leaves_out_what_the_receiver_held_back() -> None:
+    window = Window(rate_kbps=80.0)
+    window.sent(Flight(0, 100, 0.0))
+    window.acknowledged(0, 70.0, delay_ms=50.0)
+    assert window.smoothed_rtt_ms == window.min_rtt_ms == 20.0
+
+
+def test_frame_is_lost_after_three_later_ones_and_its_bytes_are_released() -> None:
+    window = Window(rate_kbps=8000.0)
+    for number in range(5):
+        window.sent(Flight(number, 100, float(number)))
+    for number in (1, 2):
+        window.acknowledged(number, 10.0)
+        assert window.lost(10.0) == []
+    window.acknowledged(3, 11.0)
+    assert window.lost(11.0) == [0]
+    assert window.in_flight_bytes == 100
+    assert window.acknowledged(0, 12.0) is None
+
+
+def test_silence_releases_everything_by_time_out() -> None:
+    window = Window(rate_kbps=8.0)
+    for number in range(4):
+        window.sent(Flight(number, 100, 10.0 * number))
+    assert window.lost(200.0) == [] and not window.is_open
+    assert window.lost(275.0) == [0, 1, 2]
+    assert window.lost(1000.0) == [3]
+    assert window.in_flight_bytes == 0 and window.is_open
+
+
+def test_acknowledging_what_was_never_sent_changes_nothing() -> None:
+    window = Window(rate_kbps=80.0)
+    window.sent(Flight(3, 100, 0.0))
+    assert window.acknowledged(9, 1.0) is None
+    assert window.in_flight_bytes == 100 and window.smoothed_rtt_ms == 0.0
+
+
+def test_number_sent_twice_is_counted_once() -> None:
+    window = Window(rate_kbps=80.0)
+    window.sent(Flight(3, 100, 0.0))
+    window.sent(Flight(3, 120, 5.0))
+    assert window.in_flight_bytes == 120
+
+
+def test_heartbeat_beats_each_second_and_dies_after_three_of_silence() -> None:
+    beat = Heartbeat(0.0)
+    beats = [now for now in range(0, 3000, 50) if beat.due(float(now))]
+    assert beats == [0, 1000, 2000]
+    assert not beat.dead(3000.0) and beat.dead(3001.0)
+    beat.heard(2500.0)
+    assert not beat.dead(5400.0) and beat.dead(5501.0)
+
+
+def test_clock_offset_comes_from_the_quickest_ping() -> None:
+    clock = ClockOffset()
+    assert clock.offset_ms is None
+    clock.add(1000.0, 61_100.0, 61_101.0, 1101.0)  # 100 ms there, nothing back
+    clock.add(2000.0, 62_010.0, 62_011.0, 2021.0)  # 10 ms each way
+    clock.add(3000.0, 63_000.0, 63_001.0, 3201.0)
+    assert clock.offset_ms == pytest.approx(60_000.0)
+    assert clock.rtt_ms == pytest.approx(20.0)
+
+
+def test_clock_offset_ignores_impossible_times() -> None:
+    clock = ClockOffset()
+    clock.add(1000.0, 5.0, 1.0, 1001.0)
+    clock.add(1000.0, 5.0, 500.0, 1001.0)
+    clock.add(1000.0, 5.0, 5.0, 900.0)
+    assert clock.offset_ms is None
+
+
+def test_arrival_is_acknowledged_at_once_and_repeated_in_three_messages() -> None:
+    queue = AckQueue()
+    rounds = []
+    for number in range(1022, 1028):
+        queue.arrived(number, float(number))
+        assert queue.due_in_ms(float(number)) == 0.0
+        rounds.append([entry.number for entry in queue.take(float(number))])
+    assert rounds == [[1022], [1022, 1023], [1022, 1023, 0], [1023, 0, 1], [0, 1, 2], [1, 2, 3]]
+    assert queue.due_in_ms(1100.0) == float("inf")
+
+
+def test_bad_news_leaves_at_once_and_good_news_may_wait() -> None:
+    queue = AckQueue()
+    queue.arrived(7, 0.0)
+    queue.take(0.0)
+    queue.judged(7, FrameStatus.OK, 10.0)
+    assert queue.due_in_ms(10.0) == 50.0
+    queue.judged(7, FrameStatus.MISSING_REFERENCE, 11.0)
+    assert queue.due_in_ms(11.0) == 0.0
+    assert [(entry.number, entry.status) for entry in queue.take(11.0)] == [(7, FrameStatus.MISSING_REFERENCE)]
+
+
+def test_batched_acknowledgements_keep_their_interval() -> None:
+    queue = AckQueue(interval_ms=60.0)
+    queue.arrived(0, 0.0)
+    assert queue.due_in_ms(0.0) == 0.0
+    queue.take(0.0)
+    queue.arrived(1, 33.0)
+    assert queue.due_in_ms(33.0) == 27.0
+
+
+def test_verdict_on_a_frame_that_never_came_is_ignored() -> None:
+    queue = AckQueue()
+    queue.judged(5, FrameStatus.DAMAGED, 0.0)
+    assert queue.take(0.0) == []
+
+
+def test_ack_queue_stays_bounded() -> None:
+    queue = AckQueue(interval_ms=1e9)
+    for number in range(10_000):
+        queue.arrived(number, 0.0)
+    assert len(queue.take(1.0)) == 32 and len(queue._entries) <= 128
