@@ -103,8 +103,8 @@ def test_bitrate_is_followed() -> None:
 
 def test_picture_too_small_for_a_codec_is_a_usage_error() -> None:
     settings = find_peer("svtav1")
-    with pytest.raises(UsageError, match="at least 64"):
-        VideoEncoder(settings, settings.with_quality(40), 48, 48)
+    with pytest.raises(UsageError, match="at least 16"):
+        VideoEncoder(settings, settings.with_quality(40), 8, 8)
     with pytest.raises(UsageError, match="unknown"):
         find_peer("h266")
 

@@ -24,7 +24,7 @@ class VideoSettings:
         quality_options: set for a fixed quality; `{q}` stands for the level.
         bitrate_options: set for a bitrate; `{bps}` is bit/s, `{kbps}` kbit/s, `{buffer}` bits of the rate buffer.
         decoder_options: set in the decoder.
-        levels: `q` of the rate points, from few bits to many, about 10 to 150 kbit/s on 192x192 faces at 30 fps.
+        ladder: `q` from few bits to many; `levels_at` picks seven of them.
         pixel_format: what the encoder is fed.
         smallest: the least width and height it codes.
     """
@@ -36,10 +36,20 @@ class VideoSettings:
     options: Options
     quality_options: Options
     bitrate_options: Options
-    levels: tuple[int, ...]
+    ladder: tuple[int, ...]
     decoder_options: Options = ()
     pixel_format: str = "yuv420p"
     smallest: int = 16
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Rate points at full size."""
+        return self.levels_at(1)
+
+    def levels_at(self, scale: int) -> tuple[int, ...]:
+        """Seven rate points that give about 10 to 150 kbit/s of a 192x192 face at 30 fps: finer ones when smaller."""
+        first = {1: 0, 2: 2}.get(scale, 4)
+        return self.ladder[first : first + 7]
 
     def with_quality(self, q: int) -> Options:
         """Options of one rate-distortion point."""
@@ -69,7 +79,7 @@ def _x264(preset: str) -> VideoSettings:
         options=(("preset", preset), ("tune", "zerolatency"), ("g", "99999"), ("threads", "1")),
         quality_options=(("crf", "{q}"),),
         bitrate_options=(("b", "{bps}"), ("maxrate", "{bps}"), ("bufsize", "{buffer}")),
-        levels=(44, 40, 36, 32, 29, 26, 23),
+        ladder=(44, 40, 36, 32, 29, 26, 23, 20, 17, 14, 11),
     )
 
 
@@ -89,7 +99,7 @@ PEERS: dict[str, VideoSettings] = {
             options=(("preset", "medium"), ("tune", "zerolatency"), ("x265-params", _X265_QUIET)),
             quality_options=(("x265-params", "crf={q}"),),
             bitrate_options=(("x265-params", "bitrate={kbps}:vbv-maxrate={kbps}:vbv-bufsize={kbps}"),),
-            levels=(45, 41, 37, 33, 30, 27, 24),
+            ladder=(45, 41, 37, 33, 30, 27, 24, 21, 18, 15, 12),
         ),
         VideoSettings(
             name="vp8",
@@ -106,7 +116,7 @@ PEERS: dict[str, VideoSettings] = {
                 ("qmin", "2"),
                 ("qmax", "63"),
             ),
-            levels=(63, 58, 52, 45, 37, 28, 20),
+            ladder=(63, 58, 52, 45, 37, 28, 20, 13, 8, 5, 3),
         ),
         VideoSettings(
             name="vp9",
@@ -121,7 +131,7 @@ PEERS: dict[str, VideoSettings] = {
                 ("maxrate", "{bps}"),
                 ("bufsize", "{buffer}"),
             ),
-            levels=(63, 58, 53, 47, 40, 33, 26),
+            ladder=(63, 58, 53, 47, 40, 33, 26, 20, 14, 9, 5),
         ),
         VideoSettings(
             name="svtav1",
@@ -131,9 +141,8 @@ PEERS: dict[str, VideoSettings] = {
             options=(("preset", "8"), ("g", "-1"), ("svtav1-params", _SVT_LIVE)),
             quality_options=(("crf", "{q}"),),
             bitrate_options=(("b", "{bps}"), ("svtav1-params", "rc=2")),
-            levels=(61, 55, 49, 43, 36, 29, 22),
+            ladder=(61, 55, 49, 43, 36, 29, 22, 16, 11, 7, 4),
             decoder_options=(("max_frame_delay", "1"),),
-            smallest=64,
         ),
     )
 }

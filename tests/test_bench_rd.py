@@ -1,0 +1,265 @@
+"""`bench rd`: true rates, true pictures, every codec held to zero delay."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from test_baselines_video import moving_frames
+
+from vidcodec.baselines.video import NotZeroDelay
+from vidcodec.bench import main
+from vidcodec.bench.cache import Cache
+from vidcodec.bench.clips import Clip, find_clips, read_clip, to_square
+from vidcodec.bench.coders import Decoder, Encoder, Spec, all_names, find_spec
+from vidcodec.bench.measure import Point, measure
+from vidcodec.bench.rd import run
+from vidcodec.bench.remote import RemoteDecoder
+from vidcodec.bench.summary import clip_deltas, summarise
+from vidcodec.errors import InputError, UsageError, VidcodecError
+from vidcodec.metrics import PSNR_CEILING_DB, mse
+
+
+def _clip(count: int = 6, fps: float = 30.0) -> Clip:
+    return Clip("moving", fps, np.stack(moving_frames(count)), "0" * 64)
+
+
+class _Store(Encoder):
+    """A codec that stores frames without loss, and may leave one out."""
+
+    def __init__(self, skip: int) -> None:
+        self._skip, self._at = skip, 0
+
+    def encode(self, frame: NDArray[np.uint8]) -> bytes:
+        self._at += 1
+        if self._at - 1 == self._skip:
+            raise NotZeroDelay(f"store is not zero delay: frame {self._skip} gave 0 packets instead of 1")
+        return frame.tobytes()
+
+
+class _Fetch(Decoder):
+    def decode(self, packet: bytes) -> NDArray[np.uint8]:
+        return np.frombuffer(packet, np.uint8).reshape(192, 192, 3)
+
+
+class _Where(Decoder):
+    """Paints the number of the process it runs in."""
+
+    def decode(self, packet: bytes) -> NDArray[np.uint8]:
+        picture = np.zeros((192, 192, 3), np.uint8)
+        picture[0, :8, 0] = np.frombuffer(os.getpid().to_bytes(8, "little"), np.uint8)
+        return picture
+
+
+@dataclass(frozen=True)
+class StoreSpec(Spec):
+    """Lossless storage, for testing the ruler itself."""
+
+    skip: int = -1
+    where: bool = False
+
+    def open_encoder(self, level: int, fps: float) -> Encoder:
+        return _Store(self.skip)
+
+    def open_decoder(self) -> Decoder:
+        return _Where() if self.where else _Fetch()
+
+    def describe(self) -> str:
+        return "frames as they are"
+
+
+@pytest.fixture(scope="module")
+def remote() -> Iterator[RemoteDecoder]:
+    with RemoteDecoder() as decoder:
+        yield decoder
+
+
+def test_lossless_codec_has_no_error_and_its_true_rate(remote: RemoteDecoder) -> None:
+    point = measure(_clip(), StoreSpec("store", (0,), "none"), 0, remote)
+    assert point.mse == 0.0
+    assert point.psnr_db == PSNR_CEILING_DB
+    assert point.ms_ssim == pytest.approx(1.0, abs=1e-6)
+    assert point.bytes == 6 * 192 * 192 * 3
+    assert point.kbps == pytest.approx(192 * 192 * 3 * 8 * 30 / 1000)
+    assert point.wire_kbps == pytest.approx(point.kbps)
+
+
+def test_codec_that_drops_a_frame_is_caught(remote: RemoteDecoder) -> None:
+    with pytest.raises(NotZeroDelay, match="not zero delay"):
+        measure(_clip(), StoreSpec("store", (0,), "none", skip=3), 0, remote)
+
+
+def test_codec_that_drops_a_frame_is_refused_by_name_and_the_rest_goes_on(tmp_path: Path) -> None:
+    path = _write_video(tmp_path / "a.mkv")
+    clip = read_clip(path)
+    specs: list[Spec] = [StoreSpec("broken", (0,), "none", skip=1), find_spec("bicubic4x")]
+    points, refused = run([(path, clip)], specs, Cache(None), jobs=1)
+    assert [point.codec for point in points] == ["bicubic4x"]
+    assert len(refused) == 1 and "broken" not in {point.codec for point in points}
+
+
+def test_pictures_come_from_another_process(remote: RemoteDecoder) -> None:
+    decoded = remote.decode(StoreSpec("where", (0,), "none", where=True), [b""])
+    pid = int.from_bytes(decoded.pictures[0][0, :8, 0].tobytes(), "little")
+    assert pid == remote.pid
+    assert pid != os.getpid()
+
+
+def test_error_in_the_decoder_process_reaches_the_parent_and_the_next_stream_works(remote: RemoteDecoder) -> None:
+    spec = StoreSpec("store", (0,), "none")
+    with pytest.raises(VidcodecError, match="decoder process says"):
+        remote.decode(spec, [b"too short"])
+    frame = moving_frames(1)[0]
+    assert mse(remote.decode(spec, [frame.tobytes()]).pictures[0], frame) == 0
+
+
+@pytest.mark.parametrize("name", ["x264-veryfast", "vp8@2", "svtav1@4", "bicubic2x", "avif"])
+def test_measured_bytes_and_pictures_are_those_of_the_codec(remote: RemoteDecoder, name: str) -> None:
+    spec, clip = find_spec(name), _clip(4)
+    point = measure(clip, spec, spec.levels[-1], remote)
+    frames = clip.frames[:: spec.stride]
+    encoder, decoder = spec.open_encoder(spec.levels[-1], clip.fps), spec.open_decoder()
+    packets = [encoder.encode(frame) for frame in frames]
+    encoder.close()
+    assert point.bytes == sum(map(len, packets))
+    assert point.mse == pytest.approx(
+        np.mean([mse(frame, decoder.decode(packet)) for frame, packet in zip(frames, packets, strict=True)])
+    )
+    assert point.drift is None
+
+
+def _write_video(path: Path, frames: int = 6) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 25.0, (256, 192))
+    assert writer.isOpened()
+    for frame in moving_frames(frames, 256):
+        writer.write(cv2.cvtColor(np.ascontiguousarray(frame[:192]), cv2.COLOR_RGB2BGR))
+    writer.release()
+    return path
+
+
+def test_command_writes_json_table_and_plots_and_the_second_run_measures_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write_video(tmp_path / "a.mkv", 8)
+    command = ["rd", "--clips", str(tmp_path), "--codecs", "vp8", "bicubic2x", "--frames", "6", "--jobs", "2"]
+    command += ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    assert main(command) == 0
+    assert "| vp8 |" in capsys.readouterr().out
+    result = json.loads((tmp_path / "out" / "rd.json").read_text())
+    assert {row["codec"] for row in result["summary"]} == {"vp8", "bicubic2x", "x264-veryfast"}
+    assert result["clips"][0]["frames"] == 6 and result["clips"][0]["fps"] == 25
+    assert len(result["points"]) == 7 + 7 + 1
+    page = (tmp_path / "out" / "rd.md").read_text()
+    assert "libvpx deadline=realtime cpu-used=5 lag-in-frames=0" in page
+    for name in ("rd_a.png", "rd_mean.png"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+
+    def no_work(*_: object) -> list[object]:
+        raise AssertionError("the second run measured something")
+
+    monkeypatch.setattr("vidcodec.bench.rd._measure_job", no_work)
+    monkeypatch.setattr("vidcodec.bench.rd.ProcessPoolExecutor", no_work)
+    assert main([*command, "--no-plots"]) == 0
+    again = json.loads((tmp_path / "out" / "rd.json").read_text())
+    assert again["points"] == result["points"]
+
+
+def test_cache_key_depends_on_clip_level_and_settings(tmp_path: Path) -> None:
+    store, clip, spec = Cache(tmp_path), _clip(), find_spec("vp8")
+    other = Clip("moving", 30.0, clip.frames, "1" * 64)
+    keys = {
+        store.key(clip, spec, 30, False),
+        store.key(other, spec, 30, False),
+        store.key(clip, spec, 31, False),
+        store.key(clip, spec, 30, True),
+        store.key(clip, find_spec("vp8@2"), 30, False),
+        store.key(clip, find_spec("vp9"), 30, False),
+    }
+    assert len(keys) == 6
+    assert store.key(clip, find_spec("vp8"), 30, False) in keys
+
+
+def test_damaged_cache_file_counts_as_none(tmp_path: Path) -> None:
+    store, clip, spec = Cache(tmp_path), _clip(), find_spec("vp8")
+    (tmp_path / "abc.json").write_text("{")
+    assert store.get("abc", clip, spec) is None
+
+
+def _points(codec: str, factor: float, clips: tuple[str, ...] = ("a", "b")) -> list[Point]:
+    return [
+        Point(
+            clip,
+            codec,
+            i,
+            10,
+            1000,
+            factor * 10 * 2**i,
+            0.0,
+            10 ** -(2.7 + 0.3 * i),
+            27 + 3 * i,
+            0.9,
+            None,
+            1.0,
+            1.0,
+            0,
+        )
+        for clip in clips
+        for i in range(6)
+    ]
+
+
+def test_summary_averages_deltas_over_clips_and_never_curves() -> None:
+    points = _points("x264-veryfast", 1.0) + _points("ours", 0.5, ("a",)) + _points("ours", 0.8, ("b",))
+    rows = {row.codec: row for row in summarise(points, clip_deltas(points, "x264-veryfast"))}
+    ours = rows["ours"]
+    assert ours.bd_rate_percent == pytest.approx((-50 - 20) / 2)
+    assert (ours.bd_rate_least, ours.bd_rate_most) == (pytest.approx(-50), pytest.approx(-20))
+    assert ours.clips == 2 and ours.overlap_share == pytest.approx(1.0)
+    assert rows["x264-veryfast"].bd_rate_percent == pytest.approx(0.0)
+
+
+def test_anchor_that_was_not_measured_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="not measured"):
+        clip_deltas(_points("vp8", 1.0), "x264-veryfast")
+
+
+def test_clips_are_squares_of_192_at_their_own_rate(tmp_path: Path) -> None:
+    clip = read_clip(_write_video(tmp_path / "a.mkv"))
+    assert clip.frames.shape == (6, 192, 192, 3) and clip.fps == 25
+    source = moving_frames(1, 256)[0][:192]
+    assert mse(clip.frames[0], np.ascontiguousarray(source[:, 32:224])) < 1e-5
+    assert to_square(np.zeros((50, 80, 3), np.uint8)).shape == (192, 192, 3)
+
+
+def test_missing_empty_and_unreadable_clips_are_input_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such"):
+        find_clips([tmp_path / "nothing"])
+    with pytest.raises(InputError, match="no video"):
+        find_clips([tmp_path])
+    (tmp_path / "text.mp4").write_text("not a video")
+    with pytest.raises(InputError, match="no frame"):
+        read_clip(tmp_path / "text.mp4")
+
+
+def test_bad_commands_end_with_their_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rd", "--clips", str(tmp_path / "nothing")]) == 3
+    path = _write_video(tmp_path / "a.mkv")
+    assert main(["rd", "--clips", str(path), "--codecs", "h266"]) == 2
+    assert main(["nonsense"]) == 2
+    assert main([]) == 2
+    assert main(["--help"]) == 0
+    errors = capsys.readouterr().err
+    assert errors.count("error:") == 3 and "Traceback" not in errors
+
+
+def test_every_peer_is_there_at_full_half_and_quarter_size() -> None:
+    names = all_names()
+    for peer in ("x264-veryfast", "x264-medium", "x265-medium", "vp8", "vp9", "svtav1"):
+        assert {peer, f"{peer}@2", f"{peer}@4"} <= set(names)
+        assert len(find_spec(peer).levels) >= 6
+    assert {"bicubic2x", "bicubic4x", "bicubic8x", "jpeg", "jpeg2000", "webp", "avif"} <= set(names)

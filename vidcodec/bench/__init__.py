@@ -1,0 +1,39 @@
+"""Benchmarks: every figure of the README from one command, peers in the same run.
+
+    python -m vidcodec bench rd|speed|latency|link|paper|results
+
+Each writes JSON, which `bench results` turns into docs/results.md and the README's table.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "rd": "rate and distortion of every codec on clips, with BD-rate, tables and plots",
+    "speed": "GMAC, milliseconds, GMAC/s and memory of every stage and peer",
+    "latency": "the loopback call, stage by stage",
+    "link": "the link under delay, loss and a narrow rate",
+    "paper": "the source paper's table, and what it leaves out",
+    "results": "write docs/results.md and the README's table from the committed JSON",
+}
+
+_MODULES = {"link": "vidcodec.link.bench"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one benchmark; `argv` is what follows `bench`."""
+    import sys
+
+    from vidcodec.cli import run
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m vidcodec bench COMMAND ...\n")
+        print("\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items()))
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(f"error: bench {name}: no such benchmark; choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    module = import_module(_MODULES.get(name, f"vidcodec.bench.{name}"))
+    return run(module.main, arguments[1:])

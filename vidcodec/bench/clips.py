@@ -1,0 +1,93 @@
+"""Clips to measure on: any video, as 192x192 RGB frames."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidcodec.codec import FRAME_SIZE
+from vidcodec.errors import InputError
+
+Frame = NDArray[np.uint8]
+
+VIDEO_ENDINGS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".y4m")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip in memory.
+
+    Attributes:
+        name: file name without its ending.
+        fps: the file's own frame rate.
+        frames: `[N, 192, 192, 3]` uint8 RGB.
+        sha256: of the frames and the rate; what caches are keyed by.
+    """
+
+    name: str
+    fps: float
+    frames: NDArray[np.uint8]
+    sha256: str
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.frames) / self.fps
+
+
+def find_clips(sources: Sequence[str | Path]) -> list[Path]:
+    """Files as they are, folders as the videos in them, sorted by name.
+
+    Raises:
+        InputError: nothing there, or a folder without a video.
+    """
+    paths: list[Path] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            inside = sorted(path for path in source.iterdir() if path.suffix.lower() in VIDEO_ENDINGS)
+            if not inside:
+                raise InputError(f"clips {source}: no video in this folder ({', '.join(VIDEO_ENDINGS)})")
+            paths += inside
+        elif source.is_file():
+            paths.append(source)
+        else:
+            raise InputError(f"clips {source}: no such file or folder")
+    return paths
+
+
+def to_square(frame: Frame, size: int = FRAME_SIZE) -> Frame:
+    """The centre square of a picture, scaled to `[size, size, 3]`: averaged on the way down, cubic on the way up."""
+    height, width = frame.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = frame[top : top + side, left : left + side]
+    how = cv2.INTER_AREA if side >= size else cv2.INTER_CUBIC
+    return np.ascontiguousarray(cv2.resize(square, (size, size), interpolation=how), np.uint8)
+
+
+def read_clip(path: Path, frames: int | None = None) -> Clip:
+    """Read a video, or its first `frames` frames.
+
+    Raises:
+        InputError: OpenCV cannot read it, or it is empty.
+    """
+    capture = cv2.VideoCapture(str(path))
+    try:
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        pictures: list[Frame] = []
+        while frames is None or len(pictures) < frames:
+            ok, picture = capture.read()
+            if not ok:
+                break
+            pictures.append(to_square(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8)))
+    finally:
+        capture.release()
+    if not pictures:
+        raise InputError(f"clip {path}: no frame can be read from it; give a video file")
+    stack = np.stack(pictures)
+    fps = fps if 1 <= fps <= 240 else 30.0
+    digest = hashlib.sha256(stack.tobytes() + repr((stack.shape, round(fps, 3))).encode()).hexdigest()
+    return Clip(path.stem, fps, stack, digest)

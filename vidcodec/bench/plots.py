@@ -1,0 +1,117 @@
+"""Rate-distortion plots: one figure a clip, one of means."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidcodec.bench.measure import Point
+from vidcodec.bench.summary import by_codec_and_clip, curve_of
+from vidcodec.errors import UsageError
+
+_OURS = ("s", "seed", "gdn")
+_COLOURS = {
+    "s": "#d62728",
+    "seed": "#ff9896",
+    "gdn": "#e377c2",
+    "x264-veryfast": "#1f77b4",
+    "x264-medium": "#6baed6",
+    "x265-medium": "#2ca02c",
+    "vp8": "#9467bd",
+    "vp9": "#8c564b",
+    "svtav1": "#111111",
+    "jpeg": "#bcbd22",
+    "jpeg2000": "#dbdb8d",
+    "webp": "#17becf",
+    "avif": "#7f7f7f",
+}
+_METRICS = (("psnr_db", "PSNR, dB (RGB)"), ("ms_ssim", "MS-SSIM"), ("lpips", "LPIPS (less is better)"))
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise UsageError("plots need matplotlib: install vidcodec[bench]") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _style(codec: str) -> dict[str, Any]:
+    peer, _, scale = codec.partition("@")
+    line = {"": "-", "2": "--", "4": ":"}.get(scale, "-.")
+    width = 2.4 if codec in _OURS else 1.2
+    return {
+        "color": _COLOURS.get(peer, "#999999"),
+        "linestyle": line,
+        "linewidth": width,
+        "marker": ".",
+        "label": codec,
+    }
+
+
+def plot_clip(points: Sequence[Point], title: str, path: Path) -> None:
+    """Rate against every metric measured, for one clip."""
+    pyplot = _pyplot()
+    metrics = [m for m in _METRICS if any(getattr(point, m[0]) is not None for point in points)]
+    figure, axes = pyplot.subplots(1, len(metrics), figsize=(6.5 * len(metrics), 5.2), squeeze=False)
+    table = by_codec_and_clip(points)
+    for axis, (name, label) in zip(axes[0], metrics, strict=True):
+        for codec, clips in table.items():
+            rows = [point for rows in clips.values() for point in rows]
+            if len(rows) > 1 and all(getattr(point, name) is not None for point in rows):
+                rows.sort(key=lambda point: point.kbps)
+                axis.plot([p.kbps for p in rows], [getattr(p, name) for p in rows], **_style(codec))
+            elif len(rows) == 1 and getattr(rows[0], name) is not None:
+                axis.axhline(getattr(rows[0], name), color="#cccccc", linewidth=0.8)
+                axis.text(8.2, getattr(rows[0], name), codec, fontsize=7, color="#888888", va="bottom")
+        _finish(axis, label)
+    axes[0][-1].legend(fontsize=7, ncol=2)
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def plot_means(points: Sequence[Point], title: str, path: Path, codecs: Sequence[str] | None = None) -> None:
+    """PSNR over rate as the mean of the clips' own curves, where at least 80 % of the clips reach."""
+    pyplot = _pyplot()
+    figure, axis = pyplot.subplots(figsize=(8, 5.4))
+    grid = np.geomspace(8, 200, 60)
+    for codec, clips in by_codec_and_clip(points).items():
+        curves = [curve_of(rows) for rows in clips.values() if len(rows) > 1]
+        if not curves:
+            level = -10 * np.log10(np.mean([rows[0].mse for rows in clips.values()]))
+            axis.axhline(level, color="#cccccc", linewidth=0.8)
+            axis.text(8.2, level, f"{codec} (uncoded)", fontsize=7, color="#888888", va="bottom")
+            continue
+        if codecs is not None and codec not in codecs:
+            continue
+        rates, means = [], []
+        for rate in grid:
+            values = [value for curve in curves if (value := curve.psnr_at(rate)) is not None]
+            if len(values) >= 0.8 * len(curves):
+                rates.append(rate)
+                means.append(np.mean(values))
+        style = {**_style(codec), "marker": ""}
+        axis.plot(rates, means, **style)
+    _finish(axis, "PSNR, dB (RGB), mean of clips")
+    axis.legend(fontsize=7, ncol=2)
+    axis.set_title(title)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _finish(axis: Any, label: str) -> None:
+    axis.set_xscale("log")
+    axis.set_xlim(8, 200)
+    ticks = [10, 20, 30, 40, 60, 100, 150]
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel("kbit/s, packets with their headers")
+    axis.set_ylabel(label)
+    axis.grid(alpha=0.25)

@@ -1,0 +1,269 @@
+"""`bench rd`: every codec on every clip, as rate-distortion curves of real packets."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from vidcodec.bench.cache import Cache, default_folder
+from vidcodec.bench.clips import Clip, find_clips, read_clip
+from vidcodec.bench.coders import ModelSpec, Spec, default_specs, find_spec
+from vidcodec.bench.measure import Point, measure
+from vidcodec.bench.plots import plot_clip, plot_means
+from vidcodec.bench.remote import RemoteDecoder
+from vidcodec.bench.summary import MSE_MARKS, RATE_MARKS_KBPS, clip_deltas, summarise, to_json
+from vidcodec.bench.tables import clip_table, rd_table
+from vidcodec.cli import add_shared, check_shared
+from vidcodec.errors import InputError, UsageError, VidcodecError
+
+ANCHOR = "x264-veryfast"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One codec on one clip: the levels that no cache holds."""
+
+    path: Path
+    frames: int | None
+    spec: Spec
+    levels: tuple[int, ...]
+    lpips: bool
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    options = _parse(argv)
+    check_shared(options)
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    clips = [(path, read_clip(path, options.frames)) for path in find_clips(options.clips)]
+    specs, missing = _specs(options)
+    if options.anchor not in [spec.name for spec in specs]:
+        specs.append(find_spec(options.anchor, options.device, options.precision))
+    for line in missing:
+        console.print(line, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    store = Cache(None if options.no_cache else options.cache)
+    with Progress(*columns, console=console) as progress:
+        total = sum(len(spec.levels) for spec in specs) * len(clips)
+        task = progress.add_task("rate-distortion points", total=total)
+        points, refused = run(
+            clips,
+            specs,
+            store,
+            jobs=options.jobs,
+            lpips=options.lpips,
+            frames=options.frames,
+            report=lambda count: progress.advance(task, count),
+        )
+    for line in refused:
+        console.print(f"refused: {line}", style="red", highlight=False)
+    result = write(options.out, points, clips=clips, specs=specs, anchor=options.anchor, notes=[*missing, *refused])
+    if not options.no_plots:
+        _plots(options.out, points, [clip.name for _, clip in clips])
+    print(rd_table(result["summary"], MSE_MARKS))
+    console.print(f"written: {options.out / 'rd.json'}, rd.md and plots")
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="vidcodec bench rd", description=__doc__)
+    parser.add_argument("--clips", nargs="+", required=True, metavar="DIR|FILE", help="folders or files of video")
+    parser.add_argument("--codecs", nargs="+", metavar="NAME", help="what to measure (default: everything there is)")
+    parser.add_argument("--anchor", default=ANCHOR, help="what BD-rate is against (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--cache", type=Path, default=default_folder(), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--no-cache", action="store_true", help="measure everything again, keep nothing")
+    parser.add_argument(
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)"
+    )
+    parser.add_argument("--lpips", action="store_true", help="also LPIPS (AlexNet); needs its weights, see docs")
+    parser.add_argument("--no-plots", action="store_true", help="no PNG files")
+    add_shared(parser, "frames", "device", "precision", device="cpu")
+    return parser.parse_args(argv)
+
+
+def _specs(options: argparse.Namespace) -> tuple[list[Spec], list[str]]:
+    if options.jobs < 1:
+        raise UsageError(f"--jobs {options.jobs}: must be 1 or more")
+    if options.lpips:
+        from vidcodec.bench.lpips import load_lpips
+
+        load_lpips()  # fails here, with what to do, rather than in a worker after minutes
+    if options.codecs:
+        return [find_spec(name, options.device, options.precision) for name in dict.fromkeys(options.codecs)], []
+    return default_specs(options.device, options.precision)
+
+
+def run(
+    clips: Sequence[tuple[Path, Clip]],
+    specs: Sequence[Spec],
+    store: Cache,
+    *,
+    jobs: int = 2,
+    lpips: bool = False,
+    frames: int | None = None,
+    report: Callable[[int], None] = lambda _count: None,
+) -> tuple[list[Point], list[str]]:
+    """Measure what the cache does not hold.
+
+    Returns:
+        Points ordered by codec, clip, level; and a line for each codec that was refused, once.
+    """
+    points: dict[tuple[str, str, int], Point] = {}
+    keys: dict[tuple[str, str, int], str] = {}
+    work: list[Job] = []
+    for spec in sorted(specs, key=lambda spec: not isinstance(spec, ModelSpec)):  # the slow ones first
+        for path, clip in clips:
+            open_levels = []
+            for level in spec.levels:
+                place = (spec.name, clip.name, level)
+                keys[place] = store.key(clip, spec, level, lpips)
+                known = store.get(keys[place], clip, spec)
+                if known is None:
+                    open_levels.append(level)
+                else:
+                    points[place] = known
+                    report(1)
+            if open_levels:
+                work.append(Job(path, frames, spec, tuple(open_levels), lpips))
+    refused: dict[str, str] = {}
+    for job, outcome in _work(work, jobs):
+        report(len(job.levels))
+        if isinstance(outcome, str):
+            refused.setdefault(job.spec.name, outcome)
+            continue
+        for point in outcome:
+            place = (point.codec, point.clip, point.level)
+            points[place] = point
+            store.put(keys[place], point)
+    order = [
+        (spec.name, clip.name, level)
+        for spec in specs
+        if spec.name not in refused
+        for _, clip in clips
+        for level in spec.levels
+    ]
+    return [points[place] for place in order], list(refused.values())
+
+
+def _work(work: Sequence[Job], jobs: int) -> Iterable[tuple[Job, list[Point] | str]]:
+    if not work:
+        return
+    with ProcessPoolExecutor(min(jobs, len(work)), get_context("spawn"), initializer=_quiet) as pool:
+        futures: dict[Future[list[Point] | str], Job] = {pool.submit(_measure_job, job): job for job in work}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _quiet() -> None:
+    """One thread for OpenCV and torch in each worker: `--jobs` says how many cores work."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@cache
+def _remote() -> RemoteDecoder:
+    """The decoder process of this worker."""
+    return RemoteDecoder()
+
+
+@cache
+def _clip(path: Path, frames: int | None) -> Clip:
+    return read_clip(path, frames)
+
+
+def _measure_job(job: Job) -> list[Point] | str:
+    """In a worker: the points of a job, or why the codec is refused."""
+    try:
+        clip = _clip(job.path, job.frames)
+        return [measure(clip, job.spec, level, _remote(), job.lpips) for level in job.levels]
+    except InputError:
+        raise
+    except VidcodecError as error:
+        return str(error)
+
+
+def write(
+    folder: Path,
+    points: Sequence[Point],
+    *,
+    clips: Sequence[tuple[Path, Clip]],
+    specs: Sequence[Spec],
+    anchor: str,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Write `rd.json` and `rd.md`; returns what the JSON holds.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    deltas = clip_deltas(points, anchor)
+    summaries = summarise(points, deltas)
+    result: dict[str, Any] = {
+        "anchor": anchor,
+        "mse_marks": MSE_MARKS,
+        "rate_marks_kbps": RATE_MARKS_KBPS,
+        "clips": [{"name": c.name, "frames": len(c.frames), "fps": c.fps, "sha256": c.sha256} for _, c in clips],
+        "codecs": {spec.name: spec.describe() for spec in specs},
+        "notes": list(notes),
+        "summary": to_json(summaries),
+        "deltas": to_json(deltas),
+        "points": [point.to_json() for point in points],
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "rd.json").write_text(dump(result), "utf-8")
+        (folder / "rd.md").write_text(markdown(result), "utf-8")
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from error
+    return result
+
+
+def dump(result: dict[str, Any]) -> str:
+    """JSON with one line for each row of a list, so that differences read well."""
+    parts = []
+    for key, value in result.items():
+        if isinstance(value, list) and value:
+            rows = ",\n".join("  " + json.dumps(row) for row in value)
+            parts.append(f"{json.dumps(key)}: [\n{rows}\n ]")
+        elif isinstance(value, dict):
+            rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in value.items())
+            parts.append(f"{json.dumps(key)}: {{\n{rows}\n }}")
+        else:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value)}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The run as a page: the table, BD-rate clip by clip, every setting."""
+    clips = ", ".join(f"{clip['name']} ({clip['frames']} at {clip['fps']:g}/s)" for clip in result["clips"])
+    curved = [row["codec"] for row in result["summary"] if row["clips"]]
+    settings = "\n".join(f"* `{name}`: {text}" for name, text in result["codecs"].items())
+    notes = "".join(f"\n* {note}" for note in result["notes"])
+    return (
+        f"# Rate and distortion\n\nClips, 192x192: {clips}.\n\nBD-rate by RGB PSNR against {result['anchor']}, clip by "
+        "clip, then averaged: negative is fewer bits for the same error. Rates are those of packets with their "
+        "headers, at each clip's frame rate, before the transport's overhead.\n\n"
+        f"{rd_table(result['summary'], result['mse_marks'])}\n## BD-rate clip by clip, with its PSNR overlap\n\n"
+        f"{clip_table(result['deltas'], curved)}\n## Settings\n\n{settings}\n"
+        + (f"\n## Not measured\n{notes}\n" if notes else "")
+    )
+
+
+def _plots(folder: Path, points: Sequence[Point], clips: Sequence[str]) -> None:
+    for name in clips:
+        plot_clip([point for point in points if point.clip == name], name, folder / f"rd_{name}.png")
+    plot_means(points, f"Mean of {len(clips)} clips, 192x192", folder / "rd_mean.png")
+    shown = [codec for codec in dict.fromkeys(point.codec for point in points) if "@4" not in codec]
+    plot_means(points, f"Mean of {len(clips)} clips, 192x192", folder / "rd_main.png", shown)

@@ -1,0 +1,148 @@
+"""From points to claims: Bjontegaard deltas clip by clip, then their mean and spread."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vidcodec.bdrate import Curve, bjontegaard
+from vidcodec.bench.measure import Point
+from vidcodec.errors import UsageError
+
+MSE_MARKS = (3.1e-4, 1.9e-4)
+"""MSEs at which rates are compared: the source paper's best, and one that looks good."""
+RATE_MARKS_KBPS = (20.0, 30.0, 40.0, 60.0)
+
+
+@dataclass(frozen=True)
+class ClipDelta:
+    """One codec against the anchor on one clip; None where the curves do not overlap."""
+
+    clip: str
+    codec: str
+    bd_rate_percent: float | None
+    bd_psnr_db: float | None
+    overlap_db: tuple[float, float] | None
+    overlap_share: float
+
+
+@dataclass(frozen=True)
+class CodecSummary:
+    """One codec over all clips.
+
+    Attributes:
+        bd_rate_percent: mean over clips of BD-rate against the anchor, with its least and greatest.
+        clips: how many clips the mean is over (curves that overlap).
+        overlap_share: mean share of the anchor's PSNR range that the deltas are over.
+        kbps_at_mse: median over clips of the payload rate at each of `MSE_MARKS`; None when fewer than half reach it.
+        psnr_at_kbps: mean over clips of PSNR at each of `RATE_MARKS_KBPS`; None when fewer than half go there.
+        encode_ms, decode_ms: medians over clips and levels.
+        mse: mean over clips, for what has one point only.
+        drift: largest over all points.
+    """
+
+    codec: str
+    bd_rate_percent: float | None
+    bd_rate_least: float | None
+    bd_rate_most: float | None
+    bd_psnr_db: float | None
+    clips: int
+    overlap_share: float
+    kbps_at_mse: tuple[float | None, ...]
+    psnr_at_kbps: tuple[float | None, ...]
+    encode_ms: float
+    decode_ms: float
+    mse: float | None
+    drift: int | None
+
+
+def curve_of(points: Iterable[Point]) -> Curve:
+    """The payload-rate curve of one codec on one clip."""
+    rows = list(points)
+    return Curve.of([point.kbps for point in rows], [point.psnr_db for point in rows])
+
+
+def by_codec_and_clip(points: Iterable[Point]) -> dict[str, dict[str, list[Point]]]:
+    """Points as `[codec][clip]`, in the order they come."""
+    table: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    for point in points:
+        table[point.codec][point.clip].append(point)
+    return {codec: dict(clips) for codec, clips in table.items()}
+
+
+def clip_deltas(points: Sequence[Point], anchor: str) -> list[ClipDelta]:
+    """Every codec with a curve against the anchor, clip by clip.
+
+    Raises:
+        UsageError: the anchor was not measured.
+    """
+    table = by_codec_and_clip(points)
+    if anchor not in table:
+        raise UsageError(f"anchor {anchor!r} was not measured: add it to --codecs")
+    deltas: list[ClipDelta] = []
+    for codec, clips in table.items():
+        for clip, rows in clips.items():
+            if len(rows) < 2 or clip not in table[anchor]:
+                continue
+            try:
+                delta = bjontegaard(curve_of(table[anchor][clip]), curve_of(rows))
+            except UsageError:  # too few rising points: said as "no overlap" rather than ending the whole run
+                deltas.append(ClipDelta(clip, codec, None, None, None, 0.0))
+                continue
+            row = (delta.rate_percent, delta.psnr_db, delta.overlap_db, delta.overlap_share)
+            deltas.append(ClipDelta(clip, codec, *row))
+    return deltas
+
+
+def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[CodecSummary]:
+    """One row a codec, in the order of `points`."""
+    summaries = []
+    for codec, clips in by_codec_and_clip(points).items():
+        own = [delta for delta in deltas if delta.codec == codec and delta.bd_rate_percent is not None]
+        rates = [delta.bd_rate_percent for delta in own if delta.bd_rate_percent is not None]
+        gains = [delta.bd_psnr_db for delta in own if delta.bd_psnr_db is not None]
+        rows = [point for points in clips.values() for point in points]
+        curves = [curve_of(points) for points in clips.values() if len(points) > 1]
+        drifts = [point.drift for point in rows if point.drift is not None]
+        summaries.append(
+            CodecSummary(
+                codec=codec,
+                bd_rate_percent=float(np.mean(rates)) if rates else None,
+                bd_rate_least=min(rates, default=None),
+                bd_rate_most=max(rates, default=None),
+                bd_psnr_db=float(np.mean(gains)) if gains else None,
+                clips=len(rates),
+                overlap_share=float(np.mean([delta.overlap_share for delta in own])) if own else 0.0,
+                kbps_at_mse=tuple(_middle([c.rate_at(-10 * np.log10(m)) for c in curves]) for m in MSE_MARKS),
+                psnr_at_kbps=tuple(_average([c.psnr_at(kbps) for c in curves]) for kbps in RATE_MARKS_KBPS),
+                encode_ms=float(np.median([point.encode_ms for point in rows])),
+                decode_ms=float(np.median([point.decode_ms for point in rows])),
+                mse=float(np.mean([point.mse for point in rows])) if not curves else None,
+                drift=max(drifts, default=None),
+            )
+        )
+    return summaries
+
+
+def _middle(values: list[float | None]) -> float | None:
+    """Median over clips. A clip whose curve ends above the mark's error counts as infinite."""
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known and 2 * len(known) >= len(values) else None
+
+
+def _average(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and 2 * len(known) >= len(values) else None
+
+
+def to_json(rows: Iterable[ClipDelta | CodecSummary]) -> list[dict[str, Any]]:
+    """Rounded to six digits."""
+    return [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return [_rounded(item) for item in value] if isinstance(value, (tuple, list)) else value

@@ -1,0 +1,70 @@
+"""Markdown tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table; the first column is left-aligned, the others right."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "|".join([":--"] + ["--:"] * (len(header) - 1)) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def number(value: float | None, digits: int = 1, unit: str = "") -> str:
+    """A number, or a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}{unit}"
+
+
+def percent(value: float | None) -> str:
+    """A signed percentage, or a dash."""
+    return "-" if value is None else f"{value:+.0f} %"
+
+
+def mse_text(value: float | None) -> str:
+    """`3.1e-4`, or a dash."""
+    if value is None:
+        return "-"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) -> str:
+    """One row a codec, best BD-rate first; codecs without a curve last."""
+    header = ["codec", "BD-rate", "least..most", "BD-PSNR dB", "clips", "overlap"]
+    header += [f"kbit/s at MSE {mse_text(mark)}" for mark in mse_marks] + ["MSE", "encode ms", "decode ms"]
+    ordered = sorted(summaries, key=lambda row: _order(row["bd_rate_percent"]))
+    rows = [
+        [
+            row["codec"],
+            percent(row["bd_rate_percent"]),
+            "-" if row["bd_rate_least"] is None else f"{row['bd_rate_least']:+.0f}..{row['bd_rate_most']:+.0f}",
+            "-" if row["bd_psnr_db"] is None else f"{row['bd_psnr_db']:+.2f}",
+            str(row["clips"]),
+            f"{100 * row['overlap_share']:.0f} %" if row["clips"] else "-",
+            *(number(value) for value in row["kbps_at_mse"]),
+            mse_text(row["mse"]),
+            number(row["encode_ms"], 2),
+            number(row["decode_ms"], 2),
+        ]
+        for row in ordered
+    ]
+    return table(header, rows)
+
+
+def clip_table(deltas: Sequence[dict[str, Any]], codecs: Sequence[str]) -> str:
+    """BD-rate of every codec on every clip, with the PSNR overlap it is over."""
+    found = {(row["clip"], row["codec"]): row for row in deltas}
+    clips = list(dict.fromkeys(row["clip"] for row in deltas))
+    rows = [[codec, *(_delta_cell(found.get((clip, codec))) for clip in clips)] for codec in codecs]
+    return table(["codec", *clips], rows)
+
+
+def _delta_cell(row: dict[str, Any] | None) -> str:
+    if row is None or row["bd_rate_percent"] is None:
+        return "-"
+    low, high = row["overlap_db"]
+    return f"{row['bd_rate_percent']:+.0f} % ({low:.0f} to {high:.0f} dB)"
+
+
+def _order(value: float | None) -> float:
+    return float("inf") if value is None else value
