@@ -11,7 +11,7 @@ from vidcodec.errors import UsageError, VidcodecError
 
 SHARED: dict[str, dict[str, Any]] = {
     "input": dict(metavar="SOURCE", help="camera index, video file, or 'sample' (the bundled clip)"),
-    "model": dict(choices=("seed", "s"), default="s", help="which codec (default: %(default)s)"),
+    "model": dict(choices=("seed", "s"), help="which codec (default: %(default)s)"),
     "weights": dict(metavar="FILE", help="safetensors file to use instead of the bundled weights"),
     "bitrate": dict(type=float, metavar="KBPS", help="payload rate to hold, kbit/s"),
     "quality": dict(type=int, metavar="Q", help="fixed quality, 0 (fewest bits) and up"),
@@ -20,11 +20,11 @@ SHARED: dict[str, dict[str, Any]] = {
     "precision": dict(choices=("auto", "fp32", "fp16", "bf16"), default="auto", help="arithmetic of the network"),
     "threads": dict(type=int, metavar="N", help="CPU threads for the network"),
     "display": dict(
-        choices=("auto", "window", "web", "none"),
+        choices=("auto", "window", "none"),
         default="auto",
         help="how to show the call (auto: a window if any)",
     ),
-    "record": dict(metavar="FILE", help="record what is shown: .mkv (lossless) or .mp4"),
+    "record": dict(metavar="FILE", help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets)"),
     "report": dict(metavar="FILE.json", help="write the final figures to this file"),
     "duration": dict(type=float, metavar="S", help="stop after this many seconds"),
     "frames": dict(type=int, metavar="N", help="stop after this many frames"),
@@ -44,7 +44,16 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: object)
         key = name.replace("-", "_")
         if key in defaults:
             settings["default"] = defaults[key]
+        elif name == "model":
+            settings["default"] = default_model()
         parser.add_argument(f"--{name}", **settings)
+
+
+def default_model() -> str:
+    """The learned codec where its weights are installed, else the source paper's."""
+    from vidcodec.weights import weights_dir
+
+    return "s" if (weights_dir() / "s.safetensors").is_file() else "seed"
 
 
 def check_shared(options: argparse.Namespace) -> None:

@@ -1,0 +1,1 @@
+"""The receiving end of a call: link -> decode -> show, record, report."""

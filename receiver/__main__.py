@@ -1,0 +1,260 @@
+"""`python -m receiver`: listen for a sender, show its call, write the report."""
+
+import argparse
+import os
+import queue
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidcodec.cli import add_shared, check_shared, run, set_up_logging
+from vidcodec.errors import InputError, PeerError, UsageError, VidcodecError
+
+if TYPE_CHECKING:
+    from receiver.call import Call
+    from receiver.display import Window
+    from vidcodec.codec import Codec
+    from vidcodec.link.server import ReceiverServer
+    from vidcodec.sidechannel import SideReceiver
+    from vidcodec.stopping import Stopping
+
+TOKEN_VARIABLE = "VIDCODEC_TOKEN"
+DEFAULT_LISTEN = "127.0.0.1:8443"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the receiver."""
+    parser = argparse.ArgumentParser(
+        prog="python -m receiver",
+        description="Receive a call: wait for a sender, decode and show what it sends, write a report.",
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=DEFAULT_LISTEN,
+        help="where senders connect (default: %(default)s, this machine only; 0.0.0.0:8443 for others)",
+    )
+    parser.add_argument("--once", action="store_true", help="end after the first call instead of waiting for the next")
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help=f"read the token that senders must show (default: ${TOKEN_VARIABLE}, else a new one at each start)",
+    )
+    parser.add_argument("--cert", metavar="FILE.pem", type=Path, help="serve https with this certificate ...")
+    parser.add_argument("--key", metavar="FILE.pem", type=Path, help="... and this key")
+    add_shared(parser, "model", "weights", "device", "precision", "threads", "display", "record")
+    parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture of the call, with its figures")
+    add_shared(parser, "report", "duration", "frames", "log-level")
+    return parser
+
+
+def read_token(token_file: str | None) -> str | None:
+    """The token from a file or the environment; None for neither.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if token_file is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        return Path(token_file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise InputError(f"--token-file {token_file}: {reason}") from error
+
+
+class Receiver:
+    """The command's own state: one codec, one server, one call after another."""
+
+    def __init__(self, options: argparse.Namespace, stop: "Stopping") -> None:
+        from vidcodec.report import CodecFigures, Report
+
+        self.options = options
+        self.stop = stop
+        self.report = Report(CodecFigures(options.model))
+        self.calls: queue.Queue[Call] = queue.Queue()
+        self.served = 0
+        self._by_link: dict[int, Call] = {}
+        self._side: SideReceiver | None = None
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit status."""
+        from receiver.display import Window, choose_display
+        from vidcodec.codec import load_codec
+        from vidcodec.sidechannel import ENVIRONMENT, SideReceiver
+
+        options = self.options
+        display = choose_display(options.display)
+        token = read_token(options.token_file)
+        if os.environ.get(ENVIRONMENT):
+            self._side = SideReceiver(os.environ[ENVIRONMENT])
+        weights = Path(options.weights) if options.weights else None
+        codec = load_codec(options.model, options.device, options.precision, options.threads, weights)
+        info = codec.info
+        self._know_codec(codec)
+        window = Window() if display == "window" else None
+        with self._listen(codec, token) as server:
+            if self._side is None:
+                print(f"model {info.model_id} on {info.device} ({info.precision}), display: {display}")
+                print(f"listening at {server.url}\non the other side run:\n  {server.command_line}", flush=True)
+            else:
+                print(server.url, flush=True)
+            status = 0
+            while True:
+                call = self._next_call(window)
+                if call is None:
+                    return status
+                status = self._serve(call, codec, window)
+                if self._side is not None or options.once or options.duration or options.frames or self.stop.requested:
+                    return status
+                print(f"waiting for the next call at {server.url} (Ctrl-C ends)", flush=True)
+
+    def _know_codec(self, codec: "Codec") -> None:
+        from vidcodec.report import CodecFigures, Report
+
+        info = codec.info
+        self.report = Report(CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision))
+
+    def _listen(self, codec: "Codec", token: str | None) -> "ReceiverServer":
+        from receiver.call import Call
+        from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE
+        from vidcodec.link import Closed, Frame, Hello, LinkOptions, ReceiverHandlers, ReceiverLink, ReceiverServer
+
+        def opened(link: ReceiverLink, hello: Hello) -> None:
+            call = self._by_link[id(link)] = Call(codec, link, hello, self._side)
+            self.calls.put(call)
+
+        def closed(link: ReceiverLink, how: Closed) -> None:
+            self._by_link.pop(id(link)).on_closed(how)
+
+        def framed(link: ReceiverLink, frame: Frame) -> None:
+            self._by_link[id(link)].on_frame(frame)
+
+        handlers = ReceiverHandlers(
+            on_open=opened,
+            on_closed=closed,
+            on_frame=framed,
+            on_stats=lambda link, stats: self._by_link[id(link)].on_stats(stats),
+            on_bye=lambda link, stats: self._by_link[id(link)].on_bye(stats),
+            on_refused=lambda error: print(f"a sender was refused: {error}", file=sys.stderr, flush=True),
+        )
+        info = codec.info
+        hello = Hello(BITSTREAM_VERSION, info.model_id, info.weights_sha256, width=FRAME_SIZE, height=FRAME_SIZE)
+        return ReceiverServer(
+            self.options.listen,
+            hello,
+            handlers,
+            token=token,
+            options=LinkOptions(),
+            cert=self.options.cert,
+            key=self.options.key,
+        )
+
+    def _next_call(self, window: "Window | None") -> "Call | None":
+        """Wait for a sender; None when told to stop."""
+        with self.stop.deferred():
+            while not self.stop.requested and not (window is not None and window.wants_to_quit()):
+                try:
+                    return self.calls.get(timeout=0.05)
+                except queue.Empty:
+                    continue
+        return None
+
+    def _serve(self, call: "Call", codec: "Codec", window: "Window | None") -> int:
+        """Run one call to its end; returns the exit status it stands for."""
+        from receiver.measuring import Measurer
+        from vidcodec.report import write_report
+        from vidcodec.terminal import LiveFigures, print_report
+
+        options = self.options
+        quiet = self._side is not None
+        error: BaseException | None = None
+        with self.stop.deferred():
+            try:
+                measurer = Measurer(self._side, codec.info, call.fps, options.record, options.snapshot)
+                call.start(window, measurer)
+                with LiveFigures(codec.info.model_id, quiet) as figures:
+                    error = self._watch(call, window, figures)
+            except VidcodecError as failure:
+                error = failure
+            try:
+                call.finish()
+            except VidcodecError as failure:
+                error = error or failure
+        self.served += 1
+        self.report = call.log.report()
+        if options.report:
+            write_report(self.report, options.report)
+        if not quiet:
+            print_report(self.report)
+        if error is None:
+            return 0
+        if not isinstance(error, VidcodecError):
+            raise error
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_status
+
+    def _watch(self, call: "Call", window: "Window | None", figures: object) -> BaseException | None:
+        """Show pictures until something ends the call; returns the error if it was one."""
+        from vidcodec.terminal import LiveFigures
+
+        assert isinstance(figures, LiveFigures)
+        options = self.options
+        start_s = drawn_s = time.monotonic()
+        while True:
+            call.show_next(0.05)
+            if window is not None and window.wants_to_quit():
+                return None
+            now_s = time.monotonic()
+            if now_s - drawn_s > 0.25:
+                drawn_s = now_s
+                figures.update(call.live, call.baseline)
+            if call.error is not None:
+                return call.error
+            if call.closed is not None:
+                return None if call.closed.reason == "bye" else call.closed.error or PeerError("the sender is gone")
+            if call.ending or self.stop.requested:
+                return None
+            if options.duration and now_s - start_s >= options.duration:
+                return None
+            if options.frames and call.shown >= options.frames:
+                return None
+
+
+def receive(argv: Sequence[str] | None) -> int:
+    """Body of the command."""
+    options = make_parser().parse_args(argv)
+    check_shared(options)
+    set_up_logging(options.log_level)
+
+    from receiver.recording import check_ending
+    from vidcodec.report import check_writable, write_report
+    from vidcodec.stopping import Stopping
+
+    if options.record:
+        check_ending(options.record)
+    if options.snapshot and not options.snapshot.lower().endswith(".png"):
+        raise UsageError(f"--snapshot {options.snapshot}: the name must end in .png")
+    for option in ("report", "record", "snapshot"):
+        check_writable(getattr(options, option), f"--{option}")
+    with Stopping() as stop:
+        receiver = Receiver(options, stop)
+        try:
+            return receiver.run()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            # A receiver that served nobody still says so; one that did has written already.
+            if options.report and not receiver.served:
+                write_report(receiver.report, options.report)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    return run(receive, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

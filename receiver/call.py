@@ -1,0 +1,259 @@
+"""One call at the receiver.
+
+    link thread --PacketQueue--> decode thread --Mailbox--> main thread (screen) --queue--> measuring thread
+                                                                                              |-> recordings
+                                                                                              '-> CallLog
+
+The link's thread only hands on. The screen gets the newest picture. Measuring and recording come after a frame was
+shown, in a thread of their own, and when they cannot keep up a frame goes unmeasured instead of late.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from receiver.decoding import FrameDecoder, PacketQueue, Verdict
+from receiver.display import Window
+from receiver.measuring import Measurer
+from receiver.showing import CallView, Figures
+from vidcodec.calllog import CallLog, Live
+from vidcodec.codec import Codec
+from vidcodec.errors import VidcodecError
+from vidcodec.exchange import ROWS_PER_MESSAGE, receiver_stats, take_sender_stats
+from vidcodec.link.framing import FrameStatus
+from vidcodec.link.messages import Hello
+from vidcodec.link.options import Closed, Frame
+from vidcodec.link.receiver import ReceiverLink
+from vidcodec.mailbox import Mailbox, MailboxClosed
+from vidcodec.records import ShownFrame
+from vidcodec.report import CodecFigures
+from vidcodec.sidechannel import SidePictures, SideReceiver
+
+log = logging.getLogger(__name__)
+
+Picture = NDArray[np.uint8]
+
+STATS_S = 1.0
+REFRESH_EVERY_S = 0.1
+DRAIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture on its way to the screen."""
+
+    number: int
+    picture: Picture
+    packet: bytes
+    received_ns: int
+    decoded_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture that was shown, on its way to be measured and recorded."""
+
+    record: ShownFrame
+    picture: Picture
+
+
+class Call:
+    """Everything that runs for one sender. Made on the link's thread, `start`ed and `finish`ed on the main thread.
+
+    Attributes:
+        log: figures so far.
+        closed: how the link ended, None while it lives.
+        ending: the sender says goodbye: `finish` is due.
+    """
+
+    def __init__(self, codec: Codec, link: ReceiverLink, hello: Hello, side: SideReceiver | None) -> None:
+        info = codec.info
+        self.fps = hello.fps
+        self.log = CallLog(CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision))
+        self.closed: Closed | None = None
+        self.ending = False
+        self.error: BaseException | None = None
+        self.shown = 0
+        self._codec = codec
+        self._link = link
+        self._side = side
+        self._packets = PacketQueue()
+        self._pictures: Mailbox[Decoded] = Mailbox()
+        self._to_measure: queue.Queue[Shown | None] = queue.Queue(maxsize=90)
+        self._unsent: list[ShownFrame] = []
+        self._unsent_lock = threading.Lock()
+        self._decoded = 0
+        self._newest_decoded = -1
+        self._refresh_asked_s = 0.0
+        self._complained = False
+        self._figures = Figures(model=info.model_id)
+        self._view = CallView(side is not None)
+        self._window: Window | None = None
+        self._measurer: Measurer | None = None
+        self._stop_figures = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    # On the link's thread.
+
+    def on_frame(self, frame: Frame) -> None:
+        """A packet arrived."""
+        self._packets.put(frame)
+
+    def on_stats(self, payload: Mapping[str, Any]) -> None:
+        """The sender's statistics arrived."""
+        try:
+            take_sender_stats(self.log, payload)
+        except ValueError as error:
+            log.warning("the sender's statistics are unusable: %s", error)
+
+    def on_bye(self, payload: Mapping[str, Any]) -> None:
+        """The sender says goodbye."""
+        self.on_stats(payload)
+        self.ending = True
+
+    def on_closed(self, closed: Closed) -> None:
+        """The link is over."""
+        self.closed = closed
+
+    # On the main thread.
+
+    def start(self, window: Window | None, measurer: Measurer) -> None:
+        """Begin to decode."""
+        self._window = window
+        self._measurer = measurer
+        work = (("decode", self._decode_all), ("measure", self._measure_all), ("figures", self._tell_figures))
+        for name, target in work:
+            thread = threading.Thread(target=self._guard, args=(target,), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def show_next(self, timeout_s: float) -> bool:
+        """Show the newest picture; False when none came in time."""
+        try:
+            decoded = self._pictures.get(timeout_s)
+        except (TimeoutError, MailboxClosed):
+            return False
+        if self._window is not None:
+            side = SidePictures() if self._side is None else self._side.peek(decoded.number)
+            self._window.show(self._view.draw(decoded.picture, side, self._figures))
+        shown_ns = time.monotonic_ns()
+        self.shown += 1
+        record = ShownFrame(decoded.number, decoded.received_ns, decoded.decoded_ns, shown_ns)
+        try:
+            self._to_measure.put_nowait(Shown(record, decoded.picture))
+        except queue.Full:
+            self._note(record)
+        return True
+
+    @property
+    def live(self) -> Live:
+        """Figures of the last two seconds."""
+        return self._figures.live
+
+    @property
+    def baseline(self) -> str:
+        """What runs beside ours."""
+        return self._figures.baseline
+
+    def finish(self) -> None:
+        """Show and measure what is there, exchange final figures, end the link."""
+        self._stop_figures.set()
+        self._packets.close()
+        threads = {thread.name: thread for thread in self._threads}
+        if "decode" in threads:
+            threads["decode"].join(DRAIN_S)
+        self._pictures.close()
+        while self.show_next(0.0):
+            pass
+        if "measure" in threads:
+            self._to_measure.put(None)
+            threads["measure"].join(DRAIN_S)
+            threads["figures"].join(DRAIN_S)
+        final = self._take_unsent()
+        for start in range(0, max(0, len(final) - ROWS_PER_MESSAGE), ROWS_PER_MESSAGE):
+            self._link.send_stats(receiver_stats(self._decoded, final[start : start + ROWS_PER_MESSAGE]))
+        rest = final[max(0, (len(final) - 1) // ROWS_PER_MESSAGE * ROWS_PER_MESSAGE) :]
+        answer = self._link.close(receiver_stats(self._decoded, rest))
+        self.log.set_decoded(self._decoded)
+        if answer and not self.ending:
+            self.on_stats(answer)
+        if self._measurer is not None:
+            self._measurer.close(Figures(self.log.live(), self._figures.model, self._figures.baseline))
+
+    # On threads of their own.
+
+    def _guard(self, target: Any) -> None:
+        """An error in a thread ends the call, and is reported by the main thread."""
+        try:
+            target()
+        except BaseException as error:
+            self.error = self.error or error
+
+    def _decode_all(self) -> None:
+        decoder = FrameDecoder(self._codec)
+        while not self._packets.drained:
+            frame = self._packets.get(0.02)
+            verdicts = [] if frame is None else decoder.push(frame)
+            for verdict in [*verdicts, *decoder.expire(time.monotonic() * 1000.0)]:
+                self._judge(verdict, decoder.newest)
+
+    def _judge(self, verdict: Verdict, newest: int | None) -> None:
+        frame = verdict.frame
+        self._link.report(frame.number, verdict.status)
+        if verdict.status is not FrameStatus.OK or verdict.picture is None:
+            if not self._complained:
+                self._complained = True
+                log.warning(
+                    "frame %d cannot be decoded (further ones are only counted): %s", frame.number, verdict.reason
+                )
+            if time.monotonic() - self._refresh_asked_s > REFRESH_EVERY_S:
+                self._refresh_asked_s = time.monotonic()
+                self._link.request_refresh(newest, verdict.reason[:200])
+            return
+        self._decoded += 1
+        if frame.number > self._newest_decoded:  # what comes late would be a step back in time
+            self._newest_decoded = frame.number
+            received_ns = round(frame.received_ms * 1e6)
+            self._pictures.put(Decoded(frame.number, verdict.picture, frame.packet, received_ns, time.monotonic_ns()))
+        if self._measurer is not None:
+            self._measurer.packet(frame.number, frame.packet)
+
+    def _measure_all(self) -> None:
+        assert self._measurer is not None  # set by start
+        while (shown := self._to_measure.get()) is not None:
+            try:
+                self._note(self._measurer.measure(shown.record, shown.picture, self._figures))
+            except VidcodecError as error:
+                self.error = self.error or error
+                self._note(shown.record)
+
+    def _tell_figures(self) -> None:
+        """Once a second tell the sender what was shown, and four times draw new figures."""
+        last_s = time.monotonic()
+        while not self._stop_figures.wait(0.25):
+            totals = self.log.totals
+            scale = f" 1/{totals.baseline_scale}" if totals.baseline_scale > 1 else ""
+            label = totals.baseline_codec + ("" if totals.baseline_codec.startswith("bicubic") else scale)
+            self._figures = Figures(self.log.live(), self._figures.model, label)
+            if time.monotonic() - last_s >= STATS_S:
+                last_s = time.monotonic()
+                self._link.send_stats(receiver_stats(self._decoded, self._take_unsent(ROWS_PER_MESSAGE)))
+
+    def _note(self, record: ShownFrame) -> None:
+        self.log.set_decoded(self._decoded)
+        self.log.add_shown([record])
+        with self._unsent_lock:
+            self._unsent.append(record)
+
+    def _take_unsent(self, most: int | None = None) -> list[ShownFrame]:
+        with self._unsent_lock:
+            taken = self._unsent[:most]
+            del self._unsent[: len(taken)]
+        return taken

@@ -1,0 +1,143 @@
+"""Recordings of what was shown. Each file is good up to its last seconds after a kill.
+
+    .mkv   lossless (FFV1, RGB): one picture for each frame shown, panels side by side at 192x192, nothing drawn on them
+    .mp4   for people (H.264): panels scaled up with figures around them, at the pace of the call
+    .vdc   the packets as received, lost frames marked: decodes again with `python -m vidcodec decode`
+
+A loopback call has three panels (original, ours, baseline), so that every error in its report can be computed again
+from the .mkv; another call has ours alone.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidcodec.codec import FRAME_SIZE, CodecInfo
+from vidcodec.container import StreamInfo, StreamWriter
+from vidcodec.errors import DamagedPacket, InputError, UsageError
+from vidcodec.packet import Packet
+from vidcodec.videowriter import VideoWriter
+
+Picture = NDArray[np.uint8]
+
+ENDINGS = (".mkv", ".mp4", ".vdc")
+MAX_GAP = 300
+"""More lost frames in a row than this are marked as this many."""
+
+MAX_PAUSE_S = 10.0
+"""A picture is repeated for at most this long, whatever the clock says."""
+
+
+def check_ending(path: str) -> str:
+    """The ending of a recording's name.
+
+    Raises:
+        UsageError: no recorder writes it.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(f"--record {path}: the name must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    return ending
+
+
+class LosslessRecorder:
+    """One picture for each shown frame, the panels side by side; a panel without a picture is black."""
+
+    def __init__(self, path: str, fps: float) -> None:
+        self._writer = VideoWriter(path, fps)
+
+    def add(self, pictures: Sequence[Picture | None]) -> None:
+        """Append the panels of one frame, each `[192, 192, 3]` uint8 RGB; always as many as the first time."""
+        black = np.zeros((FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
+        self._writer.write(np.hstack([black if picture is None else picture for picture in pictures]))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+class ViewRecorder:
+    """The call as people see it, at a steady frame rate: a frame that stood longer is repeated."""
+
+    def __init__(self, path: str, fps: float) -> None:
+        self._writer = VideoWriter(path, fps)
+        self._fps = fps
+        self._start_ns: int | None = None
+        self._held: Picture | None = None
+
+    def add(self, canvas: Picture, shown_ns: int) -> None:
+        """Take a canvas `[H, W, 3]` uint8 RGB that was shown at `shown_ns`; the one before it is written."""
+        if self._start_ns is None:
+            self._start_ns = shown_ns
+        elif self._held is not None:
+            due = round((shown_ns - self._start_ns) / 1e9 * self._fps)
+            for _ in range(max(1, min(due - self._writer.frames, round(MAX_PAUSE_S * self._fps)))):
+                self._writer.write(self._held)
+        self._held = canvas
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._held is not None:
+            self._writer.write(self._held)
+        self._writer.close()
+
+
+class PacketRecorder:
+    """The packets in order of their numbers; what is missing is marked as lost.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str, codec: CodecInfo, fps: float) -> None:
+        self._path = path
+        self._next: int | None = None
+        try:
+            self._file = Path(path).open("wb")  # noqa: SIM115 (closed in close)
+            self._writer = StreamWriter(self._file, StreamInfo(codec.model_id, codec.weights_sha256, fps))
+            self._file.flush()
+        except OSError as error:
+            raise InputError(
+                f"--record {path}: {error.strerror}; give a file in a folder that can be written"
+            ) from error
+
+    def add(self, number: int, packet: bytes) -> None:
+        """Append the packet of frame `number`. One that comes after a later one was written is left out."""
+        if self._next is None:
+            self._next = number
+        if number < self._next:
+            return
+        try:
+            for _ in range(min(number - self._next, MAX_GAP)):
+                self._writer.write(None)
+            self._writer.write(Packet.from_bytes(packet))
+            self._file.flush()
+        except DamagedPacket:
+            self._writer.write(None)
+        except OSError as error:
+            raise InputError(f"--record {self._path}: {error.strerror}") from error
+        self._next = number + 1
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+def write_png(path: str | os.PathLike[str], picture: Picture) -> None:
+    """Write a picture `[H, W, 3]` uint8 RGB so that a reader never sees half of it.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    target = Path(path)
+    data = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))[1]
+    partial = target.with_name(target.name + ".partial")
+    try:
+        partial.write_bytes(data.tobytes())
+        partial.replace(target)
+    except OSError as error:
+        raise InputError(f"--snapshot {path}: {error.strerror}; give a file in a folder that can be written") from error

@@ -1,0 +1,280 @@
+"""`python -m sender`: camera or file -> face crop -> encoder -> a receiver, here (`--loopback`) or elsewhere."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidcodec.cli import add_shared, check_shared, run, set_up_logging
+from vidcodec.errors import InputError, UsageError, VidcodecError
+
+if TYPE_CHECKING:
+    from sender.call import Call, CallOptions
+    from sender.capture import Source
+    from sender.loopback import LoopbackReceiver
+    from vidcodec.codec import Codec
+    from vidcodec.stopping import Stopping
+
+DEFAULT_KBPS = 40.0
+DEMO_S = 10.0
+FEW_QUALITIES = 16
+"""A codec of so few qualities codes stills and meets no bitrate of a call: unasked it gets its middle quality."""
+
+BASELINES = ("vp8", "h264", "av1", "h265", "vp9", "bicubic2x", "bicubic4x", "bicubic8x", "none")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the sender."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sender",
+        description="Send a call: capture, cut out the face, encode, send. "
+        "`python -m sender --loopback` shows it all on this machine.",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--loopback", action="store_true", help="start a receiver on this machine and call it")
+    where.add_argument("--connect", metavar="URL", help="call the receiver that printed this URL")
+    where.add_argument("--list-devices", action="store_true", help="list the cameras and end")
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="read the token from here if the URL has none (default: $VIDCODEC_TOKEN)"
+    )
+    parser.add_argument("--ca", metavar="FILE.pem", help="trust this certificate of an https receiver")
+    add_shared(parser, "input")
+    parser.add_argument("--width", type=int, metavar="W", help="ask the camera for this width")
+    parser.add_argument("--height", type=int, metavar="H", help="ask the camera for this height")
+    parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: what the source gives)")
+    parser.add_argument("--loop", action="store_true", help="start a file again at its end")
+    add_shared(parser, "crop", "model", "weights", "bitrate", "quality", "device", "precision", "threads")
+    parser.add_argument(
+        "--baseline", choices=BASELINES, default="vp8", help="what is measured beside ours (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--baseline-scale",
+        type=int,
+        choices=(1, 2, 4, 8),
+        help="code the baseline at 1/N of the size (default: whatever is best at the rate)",
+    )
+    add_shared(parser, "display", "record")
+    parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture, side by side (with --loopback)")
+    parser.add_argument(
+        "--demo",
+        metavar="DIR",
+        type=Path,
+        help="loopback for 10 s; write side_by_side.mp4, side_by_side.png and report.json into DIR",
+    )
+    add_shared(parser, "report", "duration", "frames", "log-level")
+    return parser
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Check what argparse does not; fills in what `--demo` implies.
+
+    Raises:
+        UsageError: options that do not go together or are out of range.
+        InputError: a file that is to be written cannot be.
+    """
+    from vidcodec.report import check_writable
+
+    check_shared(options)
+    for name in ("width", "height", "fps"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value <= 16_384:
+            raise UsageError(f"--{name} {value:g}: must be above zero and at most 16384")
+    if options.demo is not None:
+        if options.connect:
+            raise UsageError("--demo shows a loopback call: leave out --connect")
+        options.loopback = True
+        options.record = options.record or str(options.demo / "side_by_side.mp4")
+        options.snapshot = options.snapshot or str(options.demo / "side_by_side.png")
+        options.report = options.report or str(options.demo / "report.json")
+        options.loop = True
+        if options.frames is None:
+            options.duration = options.duration or DEMO_S
+    if not options.loopback and not options.connect:
+        raise UsageError("say where to: --loopback, or --connect URL (the receiver prints it)")
+    if options.connect:
+        for name in ("record", "snapshot"):
+            if getattr(options, name):
+                raise UsageError(f"--{name} works where the call is shown: give it to the receiver, or use --loopback")
+        if options.display == "window":
+            raise UsageError("--display window works where the call is shown: give it to the receiver")
+    for name in ("report", "record", "snapshot"):
+        check_writable(getattr(options, name), f"--{name}")
+
+
+def receiver_arguments(options: argparse.Namespace) -> list[str]:
+    """Options that the receiver of a loopback call gets from the sender's."""
+    arguments = ["--model", options.model, "--display", options.display, "--log-level", options.log_level]
+    arguments += ["--device", options.device, "--precision", options.precision]
+    for name in ("weights", "threads", "record", "snapshot"):
+        value = getattr(options, name)
+        if value is not None:
+            arguments += [f"--{name}", str(value)]
+    return arguments
+
+
+def with_token(url: str, token_file: str | None) -> str:
+    """The URL, with the token from a file or the environment where it has none.
+
+    Raises:
+        InputError: the file cannot be read.
+        UsageError: the URL is none, or the token has characters that no token has.
+    """
+    from vidcodec.link.whip import check_token, parse_url
+
+    target = parse_url(url)
+    if target.token:
+        return url
+    token = os.environ.get("VIDCODEC_TOKEN", "")
+    if token_file is not None:
+        try:
+            token = Path(token_file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"--token-file {token_file}: {getattr(error, 'strerror', None) or 'not text'}") from error
+    return f"{target.endpoint}#token={check_token(token)}" if token else url
+
+
+class Sender:
+    """The command's own state, so that a report can be written whatever happens."""
+
+    def __init__(self, options: argparse.Namespace, stop: "Stopping") -> None:
+        from vidcodec.report import CodecFigures, Report
+
+        self.options = options
+        self.stop = stop
+        self.report = Report(CodecFigures(options.model))
+        self.called = False
+
+    def run(self) -> int:
+        """Make the call; returns the exit status."""
+        from sender.capture import open_source_or_sample
+        from sender.loopback import LoopbackReceiver
+        from vidcodec.codec import load_codec
+
+        options = self.options
+        url = with_token(options.connect, options.token_file) if options.connect else None
+        with ExitStack() as stack:
+            loop = options.loop or options.input == "sample"
+            source, notice = open_source_or_sample(
+                options.input, width=options.width, height=options.height, fps=options.fps, loop=loop
+            )
+            stack.enter_context(source)
+            if notice:
+                print(notice, flush=True)
+            loopback = stack.enter_context(LoopbackReceiver(receiver_arguments(options))) if options.loopback else None
+            weights = Path(options.weights) if options.weights else None
+            codec = load_codec(options.model, options.device, options.precision, options.threads, weights)
+            if url is None:
+                assert loopback is not None  # check_options: one of the two
+                url = loopback.url()
+            self._call(codec, source, url, loopback)
+        return 0
+
+    def _call(self, codec: "Codec", source: "Source", url: str, loopback: "LoopbackReceiver | None") -> None:
+        from sender.call import Call
+        from sender.crop import LiveCropper
+        from vidcodec.link import LinkOptions
+        from vidcodec.terminal import LiveFigures
+
+        options, info = self.options, codec.info
+        call = Call(codec, source, self._call_options(codec), loopback.side if loopback else None)
+        self.report = call.log.report()
+        error: BaseException | None = None
+        with LiveCropper(options.crop) as cropper:
+            try:
+                code = call.connect(url, LinkOptions(ca_file=options.ca))
+                print(
+                    f"connected in {call.connected_s:.2f} s: {source.name}, {source.size[0]}x{source.size[1]} at "
+                    f"{source.fps:.3g} fps, model {info.model_id} on {info.device} ({info.precision}), code {code}",
+                    flush=True,
+                )
+                self.called = True
+                with self.stop.deferred(), LiveFigures(info.model_id) as figures:
+                    call.run(cropper, lambda: self.stop.requested, lambda call: self._tick(call, figures))
+            except VidcodecError as failure:
+                error = failure
+            finally:
+                call.finish()
+                self.report = call.log.report()
+        if error is not None:
+            raise error
+
+    def _tick(self, call: "Call", figures: object) -> None:
+        from vidcodec.terminal import LiveFigures
+
+        assert isinstance(figures, LiveFigures)
+        call.update_totals()
+        figures.update(call.log.live(), call.baseline_name)
+
+    def _call_options(self, codec: "Codec") -> "CallOptions":
+        """Quality or bitrate: what was asked for, else what suits the codec.
+
+        Raises:
+            UsageError: the codec has no such quality.
+        """
+        from sender.call import CallOptions
+
+        options, count = self.options, codec.info.qualities
+        if options.quality is not None and options.quality >= count:
+            raise UsageError(f"--quality {options.quality}: model {codec.info.model_id!r} has 0 to {count - 1}")
+        quality, bitrate = options.quality, options.bitrate
+        if quality is None and bitrate is None:
+            quality, bitrate = (count // 2, None) if count < FEW_QUALITIES else (None, DEFAULT_KBPS)
+        return CallOptions(
+            quality=quality,
+            bitrate_kbps=bitrate,
+            crop=options.crop,
+            baseline=options.baseline,
+            baseline_scale=options.baseline_scale,
+            duration_s=options.duration,
+            frames=options.frames,
+        )
+
+
+def list_devices() -> int:
+    """Print the cameras."""
+    from sender.camera import list_cameras
+
+    cameras = list_cameras()
+    for camera in cameras:
+        print(f"{camera.index}  {camera.name}")
+    if not cameras:
+        print("no camera found; use --input FILE or --input sample")
+    return 0
+
+
+def send(argv: Sequence[str] | None) -> int:
+    """Body of the command."""
+    options = make_parser().parse_args(argv)
+    set_up_logging(options.log_level)
+    if options.list_devices:
+        return list_devices()
+    check_options(options)
+
+    from vidcodec.report import write_report
+    from vidcodec.stopping import Stopping
+    from vidcodec.terminal import print_report
+
+    with Stopping() as stop:
+        sender = Sender(options, stop)
+        try:
+            return sender.run()
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 0
+        finally:
+            if options.report:
+                write_report(sender.report, options.report)
+            if sender.called:
+                print_report(sender.report)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    return run(send, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,297 @@
+"""One call at the sender: the frame path, the measuring beside it, and what both ends tell each other.
+
+Capture -> FramePath -> link            (every frame; nothing in its way)
+              '-> Measurer -> CallLog   (beside it)
+link's handlers ------------> CallLog   (what the receiver says)
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sender.capture import Capture, Source
+from sender.crop import LiveCropper, Mode
+from sender.measuring import Measurer, RateMeter
+from sender.path import FramePath
+from vidcodec.baselines.live import Baseline
+from vidcodec.calllog import CallLog, SenderTotals
+from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE, Codec
+from vidcodec.errors import PeerError
+from vidcodec.exchange import ROWS_PER_MESSAGE, sender_stats, take_receiver_stats
+from vidcodec.link import Acknowledgement, Closed, Hello, LinkOptions, Refresh, SenderHandlers, SenderLink, connect
+from vidcodec.rate import RateControl
+from vidcodec.records import SentFrame
+from vidcodec.report import CodecFigures
+from vidcodec.sidechannel import SideSender
+from vidcodec.wire import DATA_CHANNEL, rate_kbps, wire_bytes
+
+log = logging.getLogger(__name__)
+
+STATS_S = 1.0
+ARRIVE_S = 0.5
+MEASURE_S = 3.0
+OFFSET_S = 1.0
+MESSAGE_HEADER_BYTES = 1
+"""What the link puts before a lone packet."""
+
+MAX_HELLO_FPS = 240.0
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """How a call is made.
+
+    Attributes:
+        quality: fixed rate point; None to hold `bitrate_kbps`.
+        bitrate_kbps: payload rate to hold when `quality` is None.
+        crop: what part of the picture is sent.
+        baseline: codec beside ours, one of `vidcodec.baselines.live.CHOICES`.
+        baseline_scale: 1, 2, 4, 8, or None for the best at the rate.
+        duration_s: end after this long, None for never.
+        frames: end after this many frames, None for never.
+    """
+
+    quality: int | None
+    bitrate_kbps: float | None
+    crop: Mode = "face"
+    baseline: str = "vp8"
+    baseline_scale: int | None = None
+    duration_s: float | None = None
+    frames: int | None = None
+
+
+def packet_wire_bytes(payload_bytes: int) -> int:
+    """What a packet costs on the wire, down to IPv4."""
+    return wire_bytes(payload_bytes + MESSAGE_HEADER_BYTES, DATA_CHANNEL)
+
+
+class Call:
+    """A call from connecting to the last figure exchanged. Used from the main thread.
+
+    Attributes:
+        log: figures so far.
+    """
+
+    def __init__(self, codec: Codec, source: Source, options: CallOptions, side: SideSender | None) -> None:
+        info = codec.info
+        self.log = CallLog(CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision))
+        self.connected_s = 0.0
+        self._codec = codec
+        self._source = source
+        self._options = options
+        self._side = side
+        self._link: SenderLink | None = None
+        self._capture: Capture | None = None
+        self._path: FramePath | None = None
+        self._measurer: Measurer | None = None
+        self._unsent: list[SentFrame] = []
+        self._unsent_lock = threading.Lock()
+        self._start_ns = self._end_ns = 0
+        self._offset_ns = 0
+        self._bye = False
+        self._closed: Closed | None = None
+        self._stop_figures = threading.Event()
+        self._figures: threading.Thread | None = None
+
+    def connect(self, url: str, options: LinkOptions) -> str:
+        """Reach the receiver; returns the fingerprint code to compare.
+
+        Raises:
+            PeerError: nobody there, refused, or it does not fit.
+            UsageError: the URL is none.
+        """
+        info = self._codec.info
+        hello = Hello(
+            BITSTREAM_VERSION,
+            info.model_id,
+            info.weights_sha256,
+            fps=min(self._source.fps, MAX_HELLO_FPS),
+            width=FRAME_SIZE,
+            height=FRAME_SIZE,
+        )
+        handlers = SenderHandlers(
+            on_ack=self._on_ack,
+            on_refresh=self._on_refresh,
+            on_stats=self._on_stats,
+            on_bye=self._on_bye,
+            on_closed=self._on_closed,
+        )
+        began_s = time.monotonic()
+        self._link = connect(url, hello, options, handlers)
+        self.connected_s = time.monotonic() - began_s
+        return self._link.code
+
+    def run(self, cropper: LiveCropper, wants_to_stop: Callable[[], bool], tick: Callable[["Call"], object]) -> None:
+        """Send until the source ends, the time is up, the receiver hangs up, or `wants_to_stop`.
+
+        `tick` is called four times a second.
+
+        Raises:
+            InputError: the source broke.
+            PeerError: the receiver is gone.
+        """
+        link = self._link
+        assert link is not None  # connect comes first
+        options, fps = self._options, self._source.fps
+        self._know_offset(link)
+        qualities = self._codec.info.qualities
+        control = None
+        if options.quality is None and options.bitrate_kbps is not None:
+            control = RateControl.start(options.bitrate_kbps, fps, qualities)
+        expected_kbps = None
+        if options.bitrate_kbps is not None:
+            expected_kbps = options.bitrate_kbps + rate_kbps(round(packet_wire_bytes(0) * fps), 1.0)
+        baseline = Baseline(options.baseline, options.baseline_scale, fps)
+        self._measurer = Measurer(
+            baseline, RateMeter(fps, expected_kbps), packet_wire_bytes, self._side, self._add_record
+        )
+        quality = qualities // 2 if options.quality is None else options.quality
+        self._path = FramePath(
+            link,
+            self._codec,
+            cropper,
+            control=control,
+            quality=quality,
+            offset_ns=lambda: self._offset_ns,
+            wire_bytes=packet_wire_bytes,
+            on_coded=self._measurer.put,
+            most=options.frames,
+        )
+        self._start_ns = time.monotonic_ns()
+        self._capture = Capture(self._source)
+        self._path.start(self._capture)
+        self._figures = threading.Thread(target=self._tell_figures, name="figures", daemon=True)
+        self._figures.start()
+        end_s = None if options.duration_s is None else time.monotonic() + options.duration_s
+        ticked_s = 0.0
+        while self._path.running and self._closed is None and not self._bye and not wants_to_stop():
+            now_s = time.monotonic()
+            if end_s is not None and now_s >= end_s:
+                break
+            if now_s - ticked_s >= 0.25:
+                ticked_s = now_s
+                tick(self)
+            time.sleep(0.01)
+        self._end_ns = time.monotonic_ns()
+        self._path.stop()
+        closed = self._closed
+        if closed is not None and closed.reason != "bye":
+            raise closed.error or PeerError("the receiver is gone")
+        for error in (self._path.error, self._measurer.error):
+            if error is not None:
+                raise error
+
+    def finish(self) -> None:
+        """Measure what was sent, exchange final figures, end the link. Also after `run` has raised."""
+        captured = self._capture
+        if self._start_ns and not self._end_ns:
+            self._end_ns = time.monotonic_ns()
+        if self._path is not None:
+            self._path.stop()
+        if captured is not None:
+            captured.close()
+        link = self._link
+        if link is None:
+            return
+        if self._measurer is not None and self._path is not None:
+            self._await_arrivals(link)
+            self._measurer.finish(MEASURE_S)
+        self._stop_figures.set()
+        if self._figures is not None:
+            self._figures.join(2.0)
+        self.log.set_totals(self._totals())
+        final = self._take_unsent()
+        while len(final) > ROWS_PER_MESSAGE:
+            link.send_stats(sender_stats(self._totals(), final[:ROWS_PER_MESSAGE]))
+            del final[:ROWS_PER_MESSAGE]
+        answer = link.close(sender_stats(self._totals(), final))
+        if answer and not self._bye:
+            self._on_stats(answer)
+
+    @property
+    def baseline_name(self) -> str:
+        """What runs beside ours, as people read it."""
+        return "none" if self._measurer is None else self._measurer.baseline.name
+
+    def update_totals(self) -> None:
+        """Bring the log's counts up to date."""
+        self.log.set_totals(self._totals())
+
+    # On the link's thread.
+
+    def _on_ack(self, ack: Acknowledgement) -> None:
+        if self._path is not None:
+            self._path.on_ack(ack)
+
+    def _on_refresh(self, refresh: Refresh) -> None:
+        if self._path is not None:
+            self._path.references.asked_for_refresh(refresh.have)
+
+    def _on_stats(self, payload: Mapping[str, Any]) -> None:
+        try:
+            take_receiver_stats(self.log, payload)
+        except ValueError as error:
+            log.warning("the receiver's statistics are unusable: %s", error)
+
+    def _on_bye(self, payload: Mapping[str, Any]) -> None:
+        self._on_stats(payload)
+        self._bye = True
+
+    def _on_closed(self, closed: Closed) -> None:
+        self._closed = closed
+
+    # Figures.
+
+    def _know_offset(self, link: SenderLink) -> None:
+        """Wait for the first pong: before it no delay on the network can be told."""
+        if self._side is not None:
+            return  # one machine, one clock
+        until_s = time.monotonic() + OFFSET_S
+        while link.offset_ms is None and link.closed is None and time.monotonic() < until_s:
+            time.sleep(0.005)
+        self._offset_ns = round((link.offset_ms or 0.0) * 1e6)
+
+    def _await_arrivals(self, link: SenderLink) -> None:
+        """Give frames on their way the time to arrive before the goodbye overtakes them."""
+        until_s = time.monotonic() + ARRIVE_S
+        while link.closed is None and link.stats["bytesInFlight"] > 0 and time.monotonic() < until_s:
+            time.sleep(0.005)
+
+    def _tell_figures(self) -> None:
+        link = self._link
+        assert link is not None  # run comes after connect
+        while not self._stop_figures.wait(STATS_S):
+            if self._side is None and link.offset_ms is not None:
+                self._offset_ns = round(link.offset_ms * 1e6)
+            totals = self._totals()
+            self.log.set_totals(totals)
+            link.send_stats(sender_stats(totals, self._take_unsent(ROWS_PER_MESSAGE)))
+
+    def _totals(self) -> SenderTotals:
+        counts = self._path.counts if self._path is not None else None
+        if counts is None or self._measurer is None or self._capture is None:
+            return SenderTotals()
+        baseline = self._measurer.baseline
+        return SenderTotals(
+            captured=self._capture.captured_count,
+            sent=counts.sent,
+            payload_bytes=counts.payload_bytes,
+            wire_bytes=counts.wire_bytes,
+            elapsed_ns=(self._end_ns or time.monotonic_ns()) - self._start_ns,
+            baseline_codec=baseline.codec,
+            baseline_scale=baseline.scale,
+        )
+
+    def _add_record(self, record: SentFrame) -> None:
+        self.log.add_sent([record])
+        with self._unsent_lock:
+            self._unsent.append(record)
+
+    def _take_unsent(self, most: int | None = None) -> list[SentFrame]:
+        with self._unsent_lock:
+            taken = self._unsent[:most]
+            del self._unsent[: len(taken)]
+        return taken

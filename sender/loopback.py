@@ -1,0 +1,96 @@
+"""The receiver of a loopback call: a process of its own on this machine, reached over real WebRTC."""
+
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import IO
+
+from vidcodec.errors import PeerError
+from vidcodec.sidechannel import SideSender
+
+START_S = 60.0
+END_S = 6.0
+
+
+class LoopbackReceiver:
+    """Starts `python -m receiver` and hands pictures to it. Use as a context manager.
+
+    It gets its token through the environment, listens on a free port of 127.0.0.1, ends after one call, and is in a
+    session of its own, so that Ctrl-C reaches it through the sender's goodbye.
+
+    Args:
+        arguments: further options of the receiver.
+
+    Attributes:
+        side: the way for originals and baseline pictures.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.side = SideSender()
+        environment = {**os.environ, **self.side.environment, "VIDCODEC_TOKEN": secrets.token_urlsafe(16)}
+        command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--once", *arguments]
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        assert self._process.stdout is not None  # it is a pipe
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the receiver."""
+        return self._process.pid
+
+    def url(self) -> str:
+        """Wait until the receiver listens; returns its URL.
+
+        Raises:
+            PeerError: it ended, or said nothing in time.
+        """
+        try:
+            line = self._lines.get(timeout=START_S)
+        except queue.Empty:
+            raise PeerError(f"the receiver's process said nothing within {START_S:.0f} s") from None
+        if not line:
+            raise PeerError(f"the receiver's process ended with status {self._process.wait()} before it listened")
+        return line
+
+    def close(self) -> None:
+        """Wait for the receiver to end by itself; if it does not, end it."""
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            try:
+                self._process.wait(2.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self.side.close()
+
+    def terminate(self) -> None:
+        """End the receiver now: there will be no call."""
+        self._process.terminate()
+
+    def _read(self, pipe: IO[str]) -> None:
+        for line in pipe:
+            self._lines.put(line.strip())
+        self._lines.put("")
+
+    def __enter__(self) -> "LoopbackReceiver":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.terminate()
+        self.close()

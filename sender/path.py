@@ -1,0 +1,215 @@
+"""The frame path of the sender: newest picture -> crop -> encode -> link, in one thread.
+
+    capture thread --Mailbox--> FramePath --> link
+                                    '-- Coded --> measuring thread
+
+Nothing in here waits for anything but the next picture. A frame that the link refuses is not sent, and the coder's
+state does not advance to it.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sender.capture import Capture
+from sender.crop import LiveCropper
+from vidcodec.codec import Codec, State
+from vidcodec.link.framing import FrameStatus
+from vidcodec.link.options import Acknowledgement
+from vidcodec.link.sender import SenderLink
+from vidcodec.mailbox import MailboxClosed
+from vidcodec.packet import MAX_DISTANCE, NUMBERS
+from vidcodec.rate import RateControl
+from vidcodec.records import SentFrame
+
+Picture = NDArray[np.uint8]
+
+STATES = 48
+
+
+class References:
+    """Which state the next frame is predicted from. Any thread may report; the frame path asks.
+
+    Normally the newest one. After the receiver has said that it could not decode a frame, the newest one that it said
+    it decoded, as long as a packet can refer to it, else the blank state. A receiver that goes on asking for a refresh
+    gets the blank state.
+    """
+
+    def __init__(self, blank: State) -> None:
+        self._lock = threading.Lock()
+        self._blank = blank
+        self._states: OrderedDict[int, State] = OrderedDict()
+        self._newest = -1
+        self._decoded = -1
+        self._broken = False
+        self._resumed_at = -1
+
+    def sent(self, number: int, state: State) -> None:
+        """Frame `number` was sent and left `state`."""
+        with self._lock:
+            self._states[number] = state
+            self._newest = number
+            if len(self._states) > STATES:
+                self._states.popitem(last=False)
+
+    def acknowledged(self, number: int, status: FrameStatus) -> None:
+        """What the receiver's decoder made of frame `number`."""
+        with self._lock:
+            if status is FrameStatus.OK and number in self._states:
+                self._decoded = max(self._decoded, number)
+            elif status in (FrameStatus.DAMAGED, FrameStatus.MISSING_REFERENCE) and number > self._resumed_at:
+                self._broken = True
+
+    def asked_for_refresh(self, have: int | None) -> None:
+        """The receiver cannot go on; it holds frame `have`, or nothing."""
+        with self._lock:
+            self._decoded = -1 if have is None or have not in self._states else max(self._decoded, have)
+            if self._newest > self._resumed_at or have is None:
+                self._broken = True
+
+    def next(self) -> State:
+        """The state to predict the frame after the newest one from."""
+        with self._lock:
+            if self._newest < 0:
+                return self._blank
+            if not self._broken:
+                return self._states[self._newest]
+            self._broken = False
+            self._resumed_at = self._newest
+            within_reach = self._newest + 1 - self._decoded <= MAX_DISTANCE
+            return self._states.get(self._decoded, self._blank) if within_reach else self._blank
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A frame that was sent.
+
+    Attributes:
+        record: what is known of it; errors are still to be measured.
+        original: the cropped picture, `[192, 192, 3]` uint8 RGB.
+        shown: the picture that the receiver will show.
+    """
+
+    record: SentFrame
+    original: Picture
+    shown: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class SendCounts:
+    """What went out so far."""
+
+    sent: int = 0
+    payload_bytes: int = 0
+    wire_bytes: int = 0
+    refused: int = 0
+
+
+class FramePath:
+    """Runs until the source ends or `stop` is called.
+
+    Args:
+        link: where packets go.
+        codec: what makes them.
+        cropper: what cuts the face out.
+        control: rate control, or None for a fixed `quality`.
+        quality: the fixed quality.
+        offset_ns: tells the receiver's clock minus ours.
+        wire_bytes: what a packet of so many bytes costs on the wire.
+        on_coded: takes each frame that was sent; must not wait.
+        most: stop after this many frames, or None.
+    """
+
+    def __init__(
+        self,
+        link: SenderLink,
+        codec: Codec,
+        cropper: LiveCropper,
+        *,
+        control: RateControl | None,
+        quality: int,
+        offset_ns: Callable[[], int],
+        wire_bytes: Callable[[int], int],
+        on_coded: Callable[[Coded], object],
+        most: int | None = None,
+    ) -> None:
+        self.references = References(codec.blank_state())
+        self.counts = SendCounts()
+        self.error: BaseException | None = None
+        self._link = link
+        self._codec = codec
+        self._cropper = cropper
+        self._control = control
+        self._quality = quality
+        self._offset_ns = offset_ns
+        self._wire_bytes = wire_bytes
+        self._on_coded = on_coded
+        self._most = most
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def on_ack(self, ack: Acknowledgement) -> None:
+        """For the link: news of a frame."""
+        self.references.acknowledged(ack.number, ack.status)
+
+    def start(self, capture: Capture) -> None:
+        """Begin to take pictures."""
+        self._thread = threading.Thread(target=self._run, args=(capture,), name="frames", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether frames still go out."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Send no further frame; waits for the one in work."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(2.0)
+
+    def _run(self, capture: Capture) -> None:
+        try:
+            while not self._stopped.is_set() and (self._most is None or self.counts.sent < self._most):
+                try:
+                    frame = capture.get(0.1)
+                except TimeoutError:
+                    continue
+                except MailboxClosed:
+                    return
+                self._send(frame.picture, frame.captured_ns)
+        except BaseException as error:  # reported by the main thread
+            self.error = error
+
+    def _send(self, picture: Picture, captured_ns: int) -> None:
+        taken_ns = time.monotonic_ns()
+        original = self._cropper.crop(picture, captured_ns)
+        cropped_ns = time.monotonic_ns()
+        counts = self.counts
+        if not self._link.can_send:  # asked before the work is done, not after it
+            self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, counts.refused + 1)
+            return
+        quality = self._quality if self._control is None else self._control.quality
+        number = counts.sent
+        packet, state = self._codec.encode(original, self.references.next(), quality, number % NUMBERS)
+        data = packet.to_bytes()
+        encoded_ns = time.monotonic_ns()
+        if not self._link.send_frame(number, data):
+            self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, counts.refused + 1)
+            return
+        self.references.sent(number, state)
+        if self._control is not None:
+            self._control = self._control.after(quality, len(data))
+        self.counts = SendCounts(
+            number + 1,
+            counts.payload_bytes + len(data),
+            counts.wire_bytes + self._wire_bytes(len(data)),
+            counts.refused,
+        )
+        record = SentFrame(number, captured_ns, taken_ns, cropped_ns, encoded_ns, len(data), quality, self._offset_ns())
+        self._on_coded(Coded(record, original, state.picture))

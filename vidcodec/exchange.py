@@ -1,0 +1,74 @@
+"""What two ends of a call tell each other beside the frames: counts and frame records, as JSON objects.
+
+The sender says `SenderTotals` and its records, the receiver its count of decoded frames and its records, about once a
+second and once more with the goodbye. Every field of a peer's object is checked here before it is used.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vidcodec.calllog import CallLog, SenderTotals
+from vidcodec.records import SentFrame, ShownFrame, pack_sent, pack_shown, unpack_sent, unpack_shown
+
+ROWS_PER_MESSAGE = 1000
+MAX_LABEL = 32
+_MAX_COUNT = 1 << 53
+
+
+def sender_stats(totals: SenderTotals, frames: Sequence[SentFrame]) -> dict[str, Any]:
+    """The sender's statistics; at most `ROWS_PER_MESSAGE` frames."""
+    return {
+        "captured": totals.captured,
+        "sent": totals.sent,
+        "payload_bytes": totals.payload_bytes,
+        "wire_bytes": totals.wire_bytes,
+        "elapsed_ns": totals.elapsed_ns,
+        "baseline": totals.baseline_codec,
+        "scale": totals.baseline_scale,
+        "frames": pack_sent(frames),
+    }
+
+
+def receiver_stats(decoded: int, frames: Sequence[ShownFrame]) -> dict[str, Any]:
+    """The receiver's statistics; at most `ROWS_PER_MESSAGE` frames."""
+    return {"decoded": decoded, "frames": pack_shown(frames)}
+
+
+def take_sender_stats(log: CallLog, payload: Mapping[str, Any]) -> None:
+    """Put the sender's statistics into our log.
+
+    Raises:
+        ValueError: they are not what `sender_stats` makes; the log is unchanged.
+    """
+    counts = {name: _count(payload, name) for name in ("captured", "sent", "payload_bytes", "wire_bytes", "elapsed_ns")}
+    codec = payload.get("baseline")
+    if not isinstance(codec, str) or not codec.isprintable() or len(codec) > MAX_LABEL:
+        raise ValueError("statistics name no baseline")
+    frames = unpack_sent(_text(payload))
+    log.set_totals(SenderTotals(**counts, baseline_codec=codec, baseline_scale=_count(payload, "scale")))
+    log.add_sent(frames)
+
+
+def take_receiver_stats(log: CallLog, payload: Mapping[str, Any]) -> None:
+    """Put the receiver's statistics into our log.
+
+    Raises:
+        ValueError: they are not what `receiver_stats` makes; the log is unchanged.
+    """
+    decoded, frames = _count(payload, "decoded"), unpack_shown(_text(payload))
+    log.set_decoded(decoded)
+    log.add_shown(frames)
+
+
+def _count(payload: Mapping[str, Any], name: str) -> int:
+    value = payload.get(name)
+    if type(value) is not int or not 0 <= value <= _MAX_COUNT:
+        raise ValueError(f"statistics have no usable field {name!r}")
+    return value
+
+
+def _text(payload: Mapping[str, Any]) -> str:
+    text = payload.get("frames")
+    if not isinstance(text, str):
+        raise ValueError("statistics have no frame records")
+    return text
