@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from vidcodec.cli import run
 from vidcodec.errors import InputError
 from vidcodec.stills import LOWEST_SYMBOL, STILL_MODELS
 from vidcodec.train.cache import Item, open_cache
-from vidcodec.weights import save_weights
+from vidcodec.weights import load_weights, save_weights
 
 TABLE_TOTAL = 1 << 16
 CALIBRATION_PICTURES = 512
@@ -58,6 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="weights to go on from, instead of from nothing")
     parser.add_argument("--terms", default="", help="terms of the data, for the model card")
 
 
@@ -131,6 +133,11 @@ def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     portraits = Portraits(open_cache(options.data, options.cache, ordered=False), options.seed)
     net = import_module(f"vidcodec.networks.{options.model}").build()
+    before = 0
+    if options.start:
+        weights = load_weights(options.model, options.start)
+        net.load_state_dict({k[4:]: torch.from_numpy(v.copy()) for k, v in weights.arrays.items() if k[:4] == "net."})
+        before = int(weights.card["training"]["steps"])
     optimiser = torch.optim.Adam(net.parameters(), lr=options.rate)
     steps = torch.tensor(recipe.steps)
     start, count, told, mean_loss = time.monotonic(), 0, 0.0, 0.0
@@ -146,7 +153,7 @@ def train(options: argparse.Namespace) -> None:
             # Dividing by the step's own distortion lets fine and coarse steps pull equally.
             loss = (error / step.square()).mean() + recipe.rate_weight * net.rate(noisy, step) / x[0, 0].numel()
         else:
-            loss = F.mse_loss(net.synthesis(y), x) + 0.3 * F.mse_loss(net.synthesis(noisy), x)
+            loss = F.mse_loss(net.synthesis(y), x) + 0.1 * F.mse_loss(net.synthesis(noisy), x)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -170,8 +177,7 @@ def train(options: argparse.Namespace) -> None:
         "data": f"{len(portraits)} portraits",
         "terms": options.terms,
         "training": {
-            "minutes": options.minutes,
-            "steps": count,
+            "steps": before + count,
             "batch": options.batch,
             "crop": 128,
             "rate": options.rate,
@@ -181,3 +187,15 @@ def train(options: argparse.Namespace) -> None:
     }
     save_weights(options.out, arrays, card)
     print(f"wrote {options.out}: MSE {float(error.mean()):.2e} on training portraits before quantisation")
+
+
+def main(argv: Sequence[str]) -> int:
+    """`vidcodec train --model seed|gdn`; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="vidcodec train", description="Train a still-picture autoencoder.")
+    add_options(parser)
+
+    def body(words: Sequence[str] | None) -> int:
+        train(parser.parse_args(words))
+        return 0
+
+    return run(body, argv)
