@@ -4,24 +4,15 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 
 from sender.box import Box, CropController, CropOptions, centre_box
 from sender.detect import Detection, DetectorThread, FaceDetector
+from sender.scale import resize
 
 SIDE = 192
 Mode = Literal["face", "center", "none"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-
-
-def resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scale an RGB uint8 picture [H, W, 3]: by area when that loses pixels, else by cubic interpolation."""
-    if picture.shape[:2] == (height, width):
-        return np.ascontiguousarray(picture)
-    shrinks = picture.shape[0] >= height and picture.shape[1] >= width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(picture, (width, height), interpolation=method)
 
 
 def crop_to(picture: np.ndarray, box: Box, side: int = SIDE) -> np.ndarray:

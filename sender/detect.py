@@ -15,6 +15,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from sender.scale import resize
 from vidcodec.errors import InputError
 from vidcodec.mailbox import Mailbox, MailboxClosed
 
@@ -89,7 +90,7 @@ class FaceDetector:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if min(size) < SMALLEST_SIDE:
             return ()
-        small = picture if scale == 1.0 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        small = resize(picture, *size)
         if size != self._size:
             self._net.setInputSize(size)
             self._size = size

@@ -13,7 +13,7 @@ import pytest
 
 from sender.box import Box, CropController, centre_box
 from sender.capture import open_source
-from sender.crop import MODES, SIDE, Cropper, LiveCropper, crop_frames, crop_to, fit_whole, resize
+from sender.crop import MODES, SIDE, Cropper, LiveCropper, crop_frames, crop_to, fit_whole
 from sender.detect import Detection, FaceDetector
 
 DATA = Path(os.environ.get("VIDCODEC_DATA") or Path(__file__).parents[1].parent / "shared" / "data")
@@ -70,20 +70,6 @@ def test_frame_that_is_already_192_is_passed_through_untouched(sample: list[np.n
     for mode in ("center", "none"):
         (picture,) = crop_frames([frame], 30, mode)
         assert np.array_equal(picture, frame)
-
-
-def test_shrinking_averages_areas() -> None:
-    checks = np.indices((384, 384)).sum(0) % 2 * 255
-    frame = np.repeat(checks[..., None], 3, 2).astype(np.uint8)
-    assert np.abs(resize(frame, SIDE, SIDE).astype(int) - 127).max() <= 1
-
-
-def test_enlarging_is_smooth_and_keeps_flat_areas_flat(sample: list[np.ndarray]) -> None:
-    flat = np.full((60, 60, 3), 77, np.uint8)
-    assert (resize(flat, SIDE, SIDE) == 77).all()
-    small = cv2.resize(crop_to(sample[0], centre_box(640, 360)), (96, 96), interpolation=cv2.INTER_AREA)
-    again = cv2.resize(resize(small, SIDE, SIDE), (96, 96), interpolation=cv2.INTER_AREA)
-    assert np.mean((again.astype(float) - small) ** 2) < 4
 
 
 def test_center_takes_the_middle_square() -> None:
