@@ -1,0 +1,58 @@
+"""Sizes of the learned codec, as frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+PATCH = 8  # pixels a feature position stands for, in each direction
+CELL = 16  # pixels a latent position stands for
+Z_CELLS = 4  # latent positions a side position stands for
+LEVELS = 64  # qualities
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the shapes of a model.
+
+    width: channels of the trunks at 1/8 resolution. latent: channels of y at 1/16 resolution.
+    memory: channels of the features carried from frame to frame. encoder_blocks, decoder_blocks: depth of the trunks.
+    groups: ends of the channel groups of y, coded one after the other; the last is `latent`.
+    scale_hidden: width of the integer network that chooses the entropy tables.
+    lambda_low, lambda_high: weight of the distortion (MSE on [0,1]) against bits per pixel at quality 0 and 63.
+    """
+
+    width: int = 128
+    latent: int = 128
+    memory: int = 48
+    encoder_blocks: int = 8
+    decoder_blocks: int = 10
+    groups: tuple[int, ...] = (16, 48, 128)
+    scale_hidden: int = 32
+    lambda_low: float = 40.0
+    lambda_high: float = 8000.0
+
+    def __post_init__(self) -> None:
+        if tuple(sorted(self.groups)) != self.groups or self.groups[-1] != self.latent:
+            raise ValueError(f"groups {self.groups} must rise and end at latent = {self.latent}")
+
+    def weight(self, quality: float) -> float:
+        """Weight of the distortion at a quality, log-spaced over the levels."""
+        return float(self.lambda_low * (self.lambda_high / self.lambda_low) ** (quality / (LEVELS - 1)))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Inverse of `to_dict`; raises ValueError on unknown names."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown model settings {sorted(unknown)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+SMALL = ModelConfig()
+MEDIUM = ModelConfig(width=192, encoder_blocks=10, decoder_blocks=9, memory=64)
+LARGE = ModelConfig(width=256, encoder_blocks=14, decoder_blocks=14, memory=96)

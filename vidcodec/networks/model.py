@@ -1,0 +1,135 @@
+"""The learned video codec's network: tensors in, tensors out.
+
+          x ----------------------(-)-- e -- [linear 16x16 + trunk] -- y * gain -- round -- symbols
+                                   |                                                           |
+    previous x_hat, memory -- warp by vectors -- x_warp, m_warp                           y_hat / gain
+                                   |                                                           |
+        x_hat = x_warp + news * (linear 16x16 (y_hat) + trunk(x_warp, y_hat, m_warp))  --------+
+
+Both linear maps start as a Karhunen-Loeve transform and the trunks start by adding nothing, so the network begins as a
+working motion-compensated transform codec and learns to be a better one. `news` is 1 near cells with symbols or motion
+and 0 elsewhere: a region without news is the warped previous frame exactly, so nothing can drift there, and what was
+once sharp stays sharp.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidcodec.networks.blocks import Trunk, from_patches, quality_features, to_patches
+from vidcodec.networks.config import CELL, LEVELS, PATCH, ModelConfig
+from vidcodec.networks.motion import dense_flow, warp
+from vidcodec.networks.scales import ScaleModel
+
+
+class Reference(NamedTuple):
+    """What a frame is predicted from: picture [B, 3, H, W] in 0..1 and memory [B, M, H/8, W/8] in -1..1."""
+
+    picture: Tensor
+    memory: Tensor
+
+
+class VideoModel(nn.Module):
+    """Analysis and synthesis transforms, the scale network, and the state they share."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        patch, cell, width = 3 * PATCH * PATCH, 3 * CELL * CELL, config.width
+        self.analysis_linear = nn.Linear(cell, config.latent, bias=False)
+        self.analysis_trunk = Trunk(2 * patch + config.memory, width, config.encoder_blocks)
+        self.analysis_head = nn.Linear(4 * width, config.latent)
+        self.synthesis_linear = nn.Linear(config.latent, cell, bias=False)
+        self.synthesis_trunk = Trunk(2 * patch + config.memory + 1, width, config.decoder_blocks)
+        self.synthesis_head = nn.Linear(width, patch + 2 * config.memory)
+        self.log_gain = nn.Parameter(torch.zeros(4, config.latent))
+        self.log_gain_inverse = nn.Parameter(torch.zeros(4, config.latent))
+        self.scales = ScaleModel(config)
+        with torch.no_grad():
+            self.analysis_head.weight.mul_(0.02)
+            self.analysis_head.bias.zero_()
+            self.synthesis_head.weight.mul_(0.02)
+            self.synthesis_head.bias.zero_()
+
+    def start_from_basis(self, basis: Tensor) -> None:
+        """Start both linear maps from orthonormal rows [latent, 768]."""
+        with torch.no_grad():
+            self.analysis_linear.weight.copy_(basis)
+            self.synthesis_linear.weight.copy_(basis.T)
+
+    def gains(self, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Gain before rounding and its learned counterpart at the decoder, [B, C, 1, 1] each.
+
+        At the start a quantiser step of sqrt(26 / lambda), which a uniform quantiser at high rate asks for.
+        """
+        low, high = self.config.lambda_low, self.config.lambda_high
+        weight = low * (high / low) ** (quality.to(torch.float32) / (LEVELS - 1))
+        base = torch.sqrt(weight / 26)[:, None]
+        features = quality_features(quality)
+        up = base * torch.exp(features @ self.log_gain)
+        down = torch.exp(features @ self.log_gain_inverse) / base
+        return up[..., None, None], down[..., None, None]
+
+    def blank(self, batch: int, height: int, width: int, device: torch.device) -> Reference:
+        """The state before any frame: mid grey and an empty memory."""
+        return Reference(
+            torch.full((batch, 3, height, width), 0.5, device=device),
+            torch.zeros(batch, self.config.memory, height // PATCH, width // PATCH, device=device),
+        )
+
+    def warped(self, reference: Reference, vectors: Tensor) -> Reference:
+        """The reference moved by vectors [B, h, w, 2] in half pixels."""
+        height, width = reference.picture.shape[2:]
+        picture = warp(reference.picture, dense_flow(vectors, height, width))
+        memory = warp(reference.memory, dense_flow(vectors, height // PATCH, width // PATCH))
+        return Reference(picture, memory)
+
+    def analyse(self, x: Tensor, context: Reference, quality: Tensor) -> Tensor:
+        """Frame [B, 3, H, W] in 0..1 and the warped reference to y [B, C, h, w] in quantiser steps."""
+        error = x - context.picture
+        linear = self.analysis_linear(to_patches(error, CELL))
+        inputs = [to_patches(error, PATCH), to_patches(context.picture, PATCH) - 0.5, context.memory.permute(0, 2, 3, 1)]
+        h = self.analysis_trunk(torch.cat(inputs, -1), quality)
+        h = F.pixel_unshuffle(h.permute(0, 3, 1, 2), CELL // PATCH).permute(0, 2, 3, 1)
+        y = (linear + self.analysis_head(h)).permute(0, 3, 1, 2).float()
+        return y * self.gains(quality)[0]
+
+    def synthesise(self, y_hat: Tensor, news: Tensor, context: Reference, quality: Tensor) -> Reference:
+        """Symbols y_hat [B, C, h, w] (whole numbers), news [B, 1, h, w] in {0, 1}, to the next reference."""
+        y = y_hat * self.gains(quality)[1]
+        residual = from_patches(self.synthesis_linear(y.permute(0, 2, 3, 1)), CELL).float()
+        wide = F.max_pool2d(news, 3, 1, 1)
+        mask8 = F.interpolate(wide, scale_factor=CELL // PATCH, mode="bilinear", align_corners=False)
+        mask1 = F.interpolate(wide, scale_factor=CELL, mode="bilinear", align_corners=False)
+        inputs = [
+            to_patches(residual, PATCH),
+            to_patches(context.picture, PATCH) - 0.5,
+            context.memory.permute(0, 2, 3, 1),
+            mask8.permute(0, 2, 3, 1),
+        ]
+        h = self.synthesis_trunk(torch.cat(inputs, -1), quality)
+        patch = 3 * PATCH * PATCH
+        detail, fresh, gate = torch.split(
+            self.synthesis_head(h), [patch, self.config.memory, self.config.memory], -1
+        )
+        picture = context.picture + _masked(residual, mask1) + from_patches(detail, PATCH).float() * mask1
+        fresh, gate = (t.permute(0, 3, 1, 2).float() for t in (fresh, gate))
+        memory = context.memory + torch.sigmoid(gate) * (torch.tanh(fresh) - context.memory) * mask8
+        return Reference(picture.clamp(0, 1), memory)
+
+
+def news_of(symbols: Tensor, vectors: Tensor, intra: Tensor) -> Tensor:
+    """Cells with a symbol or a motion, and all cells of an intra frame: float [B, 1, h, w] in {0, 1}."""
+    news = (symbols != 0).any(1) | (vectors != 0).any(-1) | intra[:, None, None]
+    return news[:, None].float()
+
+
+def _masked(change: Tensor, mask: Tensor) -> Tensor:
+    """change * mask, but with the gradient of `change`: a silent region still learns what a symbol would have gained."""
+    if not change.requires_grad:
+        return change * mask
+    return change + (change * (mask - 1)).detach()

@@ -1,0 +1,35 @@
+"""Warping by a coarse grid of half-pixel vectors, as both ends do it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def dense_flow(vectors: Tensor, height: int, width: int) -> Tensor:
+    """Vectors [B, h, w, 2] in half pixels of the picture to flow [B, height, width, 2] in pixels of the target size.
+
+    Bilinear between the centres of the cells, flat beyond the outermost.
+    """
+    unit = 0.5 * width / (vectors.shape[2] * 16)
+    field = vectors.permute(0, 3, 1, 2).to(torch.float32) * unit
+    return F.interpolate(field, size=(height, width), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+
+
+def warp(source: Tensor, flow: Tensor) -> Tensor:
+    """source [B, C, H, W] read at p + flow(p), flow [B, H, W, 2] as (x, y) in pixels; bilinear, rim repeated.
+
+    Where the flow is zero the result is the source, bit for bit: a still background is never filtered.
+    """
+    _, _, height, width = source.shape
+    y = torch.arange(height, dtype=torch.float32, device=source.device)
+    x = torch.arange(width, dtype=torch.float32, device=source.device)
+    px = (x[None, None, :] + flow[..., 0]).clamp(0, width - 1)
+    py = (y[None, :, None] + flow[..., 1]).clamp(0, height - 1)
+    where = torch.stack([(2 * px + 1) / width - 1, (2 * py + 1) / height - 1], -1)
+    warped = F.grid_sample(
+        source.float(), where, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    still = (flow == 0).all(-1)[:, None]
+    return torch.where(still, source.float(), warped)

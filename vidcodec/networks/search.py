@@ -1,0 +1,90 @@
+"""Motion search at the sender: a coarse grid of half-pixel vectors, chosen by what they save and what they cost."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+CELL = 16  # pixels a vector stands for, in each direction
+LIMIT = 63  # half pixels, either way: a vector is coded in [-LIMIT, LIMIT]
+
+
+@dataclass(frozen=True)
+class SearchCosts:
+    """What a vector must save to be sent.
+
+    zero_gain: squared error over one cell (256 pixels of luma in [0,1]) that a vector other than zero must save.
+    merge_gain: the same for a vector that differs from the median of its neighbours.
+    """
+
+    zero_gain: float = 0.02
+    merge_gain: float = 0.01
+
+
+def luma(frame: np.ndarray) -> np.ndarray:
+    """uint8 RGB [H, W, 3] to uint8 luma [H, W]."""
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+@functools.lru_cache(maxsize=8)
+def _dis() -> cv2.DISOpticalFlow:
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    dis.setFinestScale(1)
+    return dis
+
+
+def _dense(vectors: np.ndarray) -> np.ndarray:
+    """Half-pixel vectors int [h, w, 2] to float32 flow in pixels [16h, 16w, 2]: bilinear, flat beyond the rim."""
+    h, w = vectors.shape[:2]
+    return cv2.resize(vectors.astype(np.float32) * 0.5, (w * CELL, h * CELL), interpolation=cv2.INTER_LINEAR)
+
+
+@functools.lru_cache(maxsize=8)
+def _grid(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    return np.stack([x, y], -1)
+
+
+def _cell_error(current: np.ndarray, reference: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Squared error of each cell [h, w] after warping `reference` (luma, float32) by a vector field."""
+    h, w = vectors.shape[:2]
+    where = _grid(*current.shape) + _dense(vectors)
+    warped = cv2.remap(reference, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return _cell_sum((current - warped) ** 2, h, w)
+
+
+def _cell_sum(values: np.ndarray, h: int, w: int) -> np.ndarray:
+    return cv2.resize(values, (w, h), interpolation=cv2.INTER_AREA) * (CELL * CELL)
+
+
+def search(current: np.ndarray, reference: np.ndarray, costs: SearchCosts | None = None) -> np.ndarray:
+    """Vectors that predict `current` from `reference` (uint8 luma [H, W] each, H and W multiples of 16).
+
+    Returns int32 [H/16, W/16, 2], (x, y) in half pixels: current(p) is about reference(p + v/2).
+    """
+    costs = costs or SearchCosts()
+    h, w = current.shape[0] // CELL, current.shape[1] // CELL
+    flow = _dis().calc(current, reference, None)
+    vectors = np.rint(cv2.resize(flow, (w, h), interpolation=cv2.INTER_AREA) * 2)
+    vectors = np.clip(vectors, -LIMIT, LIMIT).astype(np.int32)
+    if not vectors.any():
+        return vectors
+    now, before = current.astype(np.float32) / 255, reference.astype(np.float32) / 255
+    error_zero = _cell_sum((now - before) ** 2, h, w)
+    for _ in range(2):
+        error = _cell_error(now, before, vectors)
+        # A vector's reach is its own cell and half of the next: the saving is judged over that support.
+        saved = cv2.blur(error_zero - error, (3, 3), borderType=cv2.BORDER_REPLICATE)
+        moves = vectors.any(-1)
+        vectors[moves & (saved < costs.zero_gain)] = 0
+        if not vectors.any():
+            return vectors
+    smooth = np.stack([cv2.medianBlur(vectors[..., k].astype(np.int16), 3) for k in (0, 1)], -1).astype(np.int32)
+    error = _cell_error(now, before, vectors)
+    merged = _cell_error(now, before, smooth)
+    lone = (smooth != vectors).any(-1)
+    vectors[lone & (merged - error < costs.merge_gain)] = smooth[lone & (merged - error < costs.merge_gain)]
+    return vectors

@@ -1,0 +1,147 @@
+"""A training run as data: one TOML file of stages, read into frozen records."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vidcodec.errors import UsageError
+from vidcodec.networks.config import LEVELS, ModelConfig
+from vidcodec.train.data import Augmentation
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the frames are: folders, files or patterns; `cache` is where they are kept decoded."""
+
+    videos: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
+    dev: tuple[str, ...] = ()
+    cache: str = "cache"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the schedule.
+
+    steps: optimiser steps. crop: pixels, a multiple of 64. batch: running clips (each rank has its own).
+    window: frames back-propagated through at a time; the state runs on from step to step.
+    lengths: shortest and longest run from a blank state, in frames.
+    lr, lr_end: learning rate at the start and end of the stage, cosine between them. warmup: steps of linear rise.
+    quality_low, quality_high: range that a clip's quality is drawn from.
+    quality_wander: standard deviation of its change from window to window.
+    pattern: quality offsets over the frames, repeated; empty for none.
+    rate_from: weight of the rate at the start of the stage, rising to 1 over `rate_ramp` steps.
+    lost_share: probability that a frame is predicted from the state before the last one, as after a loss.
+    """
+
+    steps: int
+    name: str = ""
+    crop: int = 128
+    batch: int = 8
+    window: int = 3
+    lengths: tuple[int, int] = (6, 400)
+    lr: float = 8e-4
+    lr_end: float = 8e-4
+    warmup: int = 0
+    quality_low: float = 0.0
+    quality_high: float = LEVELS - 1.0
+    quality_wander: float = 2.0
+    pattern: tuple[float, ...] = ()
+    rate_from: float = 1.0
+    rate_ramp: int = 1
+    lost_share: float = 0.03
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Scoring on development clips: how often (steps), how many frames of each, at which qualities."""
+
+    every: int = 1500
+    frames: int = 24
+    qualities: tuple[int, ...] = (12, 28, 44, 60)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run depends on."""
+
+    stages: tuple[Stage, ...]
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    seed: int = 0
+    threads: int = 1
+    device: str = "auto"
+    autocast: str = "bf16"
+    compile: bool = False
+    ema: float = 0.999
+    clip_norm: float = 1.0
+    linear_lr: float = 0.3
+    start: str = ""
+    checkpoint_every_s: float = 120.0
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> tuple[int, Stage, int]:
+        """Number of the stage, the stage, and the step within it; the last stage once all are done."""
+        for number, stage in enumerate(self.stages):
+            if step < stage.steps:
+                return number, stage, step
+            step -= stage.steps
+        return len(self.stages) - 1, self.stages[-1], self.stages[-1].steps
+
+
+def load_config(path: Path, data: Path | None = None, cache: Path | None = None) -> RunConfig:
+    """Read a run from a TOML file: top-level settings, [data], [model], [augmentation], [score] and [[stage]]s.
+
+    Relative sources are looked up in `data` if it is given; `cache` replaces the cache folder of the file.
+    Raises UsageError when it cannot be read or holds a name that no record has.
+    """
+    try:
+        raw = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: not a readable TOML file ({error})") from error
+    try:
+        config = config_from_dict(raw)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error
+    sources = {
+        name: tuple(str(data / s) if data else s for s in getattr(config.data, name))
+        for name in ("videos", "pictures", "dev")
+    }
+    return replace(config, data=DataConfig(**sources, cache=str(cache or config.data.cache)))
+
+
+def config_from_dict(raw: Mapping[str, Any]) -> RunConfig:
+    """Inverse of the TOML layout; raises ValueError or TypeError on unknown names and wrong values."""
+    values = dict(raw)
+    stages = tuple(_record(Stage, stage) for stage in values.pop("stage", []))
+    if not stages:
+        raise ValueError("a run needs at least one [[stage]]")
+    for stage in stages:
+        if stage.crop % 64 or stage.crop < 64 or stage.steps < 1 or stage.batch < 1 or stage.window < 1:
+            raise ValueError(f"stage {stage.name!r}: crop must be a multiple of 64, steps, batch and window at least 1")
+    parts: dict[str, Any] = {
+        "data": _record(DataConfig, values.pop("data", {})),
+        "model": ModelConfig.from_dict(values.pop("model", {})),
+        "augmentation": _record(Augmentation, values.pop("augmentation", {})),
+        "score": _record(ScoreConfig, values.pop("score", {})),
+    }
+    return _record(RunConfig, {**values, **parts, "stages": stages})
+
+
+def _record(kind: type[T], values: Mapping[str, Any]) -> T:
+    unknown = set(values) - {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"unknown settings {sorted(unknown)} for {kind.__name__}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

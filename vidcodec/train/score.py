@@ -1,0 +1,76 @@
+"""Scoring on development clips: rate and distortion of the running codec, and one number to compare runs by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from vidcodec.networks.model import VideoModel
+from vidcodec.train.cache import Item
+from vidcodec.train.step import code_frame, find_motion
+
+HEADER_BITS = 48  # five bytes of header, and the rounding of the body to bytes
+SLOPE = 1.2  # of log rate against log error: a score difference of 0.01 reads as 1 % of bits at equal error
+
+
+@dataclass(frozen=True)
+class Point:
+    """Mean of one clip at one quality: bits per frame and MSE of pixels in [0,1], over the frames scored."""
+
+    clip: str
+    quality: int
+    bits: float
+    error: float
+
+
+def to_size(frame: np.ndarray, size: int = 192) -> np.ndarray:
+    """The whole frame as the codec sees it: uint8 RGB [size, size, 3]."""
+    return cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def score_points(
+    model: VideoModel, clips: Sequence[Item], qualities: Sequence[int], frames: int, autocast: torch.dtype | None
+) -> list[Point]:
+    """Run every clip from a blank state at each quality, all qualities as one batch; rates are estimates."""
+    device = next(model.parameters()).device
+    quality = torch.tensor(qualities, dtype=torch.float32, device=device)
+    weights = np.array([model.config.weight(q) for q in qualities])
+    points: list[Point] = []
+    with torch.no_grad():
+        for clip in clips:
+            count = min(frames, len(clip.frames))
+            state = model.blank(len(qualities), 192, 192, device)
+            bits, error = torch.zeros(len(qualities)), torch.zeros(len(qualities))
+            changes: list[list[np.ndarray]] = [[] for _ in qualities]
+            for k in range(count):
+                picture = np.repeat(to_size(np.asarray(clip.frames[k]))[None], len(qualities), 0)
+                intra = np.full(len(qualities), k == 0)
+                vectors = find_motion(picture, state.picture, intra, weights).to(device)
+                x = torch.from_numpy(picture).to(device).permute(0, 3, 1, 2).float() / 255
+                result = code_frame(
+                    model, x, state, vectors, torch.from_numpy(intra).to(device), quality, None, autocast
+                )
+                state = result.state
+                bits += result.bits.cpu() + HEADER_BITS
+                error += result.error.cpu()
+                for kept, v in zip(changes, vectors.cpu().numpy(), strict=True):
+                    kept.append(np.diff(v, axis=1, prepend=0).ravel())
+            for i, q in enumerate(qualities):
+                motion_bits = _entropy_bits(np.concatenate(changes[i])) / count
+                points.append(Point(clip.name, q, float(bits[i]) / count + motion_bits, float(error[i]) / count))
+    return points
+
+
+def score_of(points: Sequence[Point]) -> float:
+    """Mean over clips and qualities of ln(bits) + SLOPE ln(error): lower is better."""
+    return float(np.mean([math.log(p.bits) + SLOPE * math.log(max(p.error, 1e-9)) for p in points]))
+
+
+def _entropy_bits(values: np.ndarray) -> float:
+    _, counts = np.unique(values, return_counts=True)
+    return float(-(counts * np.log2(counts / counts.sum())).sum())

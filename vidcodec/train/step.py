@@ -1,0 +1,80 @@
+"""One training step: a window of frames through the codec, from a running state to a loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidcodec.networks.config import CELL
+from vidcodec.networks.model import Reference, VideoModel, news_of
+from vidcodec.networks.scales import laplace_bits
+from vidcodec.networks.search import SearchCosts, luma, search
+
+
+class FrameResult(NamedTuple):
+    """One frame of a batch: state, mean squared error [B], bits for the gradient of y [B], true bits [B]."""
+
+    state: Reference
+    error: Tensor
+    soft_bits: Tensor
+    bits: Tensor
+    symbols: Tensor
+
+
+def find_motion(frames: np.ndarray, reference: Tensor, intra: np.ndarray, weights: np.ndarray) -> Tensor:
+    """Vectors int32 [B, h, w, 2] for frames uint8 [B, H, W, 3] from reference pictures [B, 3, H, W] in 0..1.
+
+    weights [B]: weight of the distortion at each clip's quality; the dearer a bit, the fewer vectors.
+    """
+    batch, height, width, _ = frames.shape
+    pictures = (reference.detach().permute(0, 2, 3, 1) * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy()
+    vectors = np.zeros((batch, height // CELL, width // CELL, 2), np.int32)
+    for index in np.flatnonzero(~intra):
+        costs = motion_costs(float(weights[index]))
+        vectors[index] = search(luma(frames[index]), luma(pictures[index]), costs)
+    return torch.from_numpy(vectors)
+
+
+def motion_costs(weight: float) -> SearchCosts:
+    """What a vector must save at a weight of the distortion: about 6 bits' worth, and 3 to differ from its neighbours.
+
+    One bit is worth a squared error of 1 / weight summed over the mean of three colour planes.
+    """
+    return SearchCosts(zero_gain=6.0 / weight, merge_gain=3.0 / weight)
+
+
+def code_frame(
+    model: VideoModel,
+    x: Tensor,
+    reference: Reference,
+    vectors: Tensor,
+    intra: Tensor,
+    quality: Tensor,
+    noise: Tensor | None,
+    autocast: torch.dtype | None,
+) -> FrameResult:
+    """Code frames x [B, 3, H, W] in 0..1. `noise` in -0.5..0.5, of the shape of y, or None when nothing is learned."""
+    cast = torch.autocast(x.device.type, autocast or torch.float32, enabled=autocast is not None)
+    context = model.warped(reference, vectors)
+    with cast:
+        y = model.analyse(x, context, quality)
+    symbols = torch.round(y).detach()
+    log_scale = model.scales(symbols, vectors, intra, quality)
+    bits = laplace_bits(symbols, log_scale).sum((1, 2, 3))
+    # The scales learn from the true symbols; y learns from noise in place of rounding, which is smooth and, in a
+    # region that ought to be silent, charges for coming near the threshold.
+    soft = laplace_bits(y + noise, log_scale.detach()).sum((1, 2, 3)) if noise is not None else bits
+    y_hat = y + (symbols - y).detach()
+    with cast:
+        state = model.synthesise(y_hat, news_of(symbols, vectors, intra), context, quality)
+    error = (state.picture - x).square().mean((1, 2, 3))
+    return FrameResult(state, error, soft, bits, symbols)
+
+
+def loss_of(result: FrameResult, weight: Tensor, rate_weight: float, pixels: int) -> Tensor:
+    """Scalar loss of one frame: lambda * D + R, divided by sqrt(lambda) so that no quality drowns the others."""
+    rate = (result.soft_bits + result.bits) / pixels
+    return ((weight * result.error + rate_weight * rate) * (100.0 / weight) ** 0.5).mean()
