@@ -1,8 +1,8 @@
 """Frame records: what each end of a call knows about a frame, and the compact text in which the other end gets it.
 
 Nothing is added to a frame on the wire. About once a second each end sends what it noted, as one string on the control
-channel: integer rows, differences to the row before, JSON, zlib, base64. That is 12-16 bytes a frame, 3-4 kbit/s at
-30 frames a second. Times are `time.monotonic_ns` of the end that took them, rounded to `TICK_NS`, and errors are
+channel: integer rows, differences to the row before, JSON, zlib, base64. That is 15-23 bytes a frame, 4-6 kbit/s
+at 30 frames a second. Times are `time.monotonic_ns` of the end that took them, rounded to `TICK_NS`, and errors are
 exact integers, so that two ends that fold the same records get the same figures.
 """
 
