@@ -15,6 +15,9 @@ from vidcodec.errors import InputError
 
 DEFAULT_FPS = 30.0
 PROBED_CAMERAS = 4
+BACKENDS = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
+"""Named, because OpenCV otherwise tries every back end it has, for seconds and aloud."""
+
 SILENCE_S = 3.0
 """A camera that gives no frame for this long is gone."""
 
@@ -43,7 +46,7 @@ def list_cameras() -> list[Camera]:
     cameras = []
     with quiet_opencv():
         for index in range(PROBED_CAMERAS):
-            device = cv2.VideoCapture(index)
+            device = cv2.VideoCapture(index, BACKENDS.get(sys.platform, cv2.CAP_ANY))
             if device.isOpened():
                 cameras.append(Camera(index, f"camera {index}"))
             device.release()
@@ -89,11 +92,12 @@ class CameraSource(Source):
         self.name = f"camera {index}"
         self.live = True
         self._stop = threading.Event()
+        self._reading = False
         advice = "list the cameras with --list-devices, or give a file or 'sample'"
         if not camera_may_exist(index):
             raise InputError(f"{self.name}: there is no such camera; {advice}")
         with quiet_opencv():
-            self._device = cv2.VideoCapture(index, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
+            self._device = cv2.VideoCapture(index, BACKENDS.get(sys.platform, cv2.CAP_ANY))
             if not self._device.isOpened():
                 raise InputError(f"{self.name}: cannot be opened (missing, or in use by another program); {advice}")
             if (width or 0) * (height or 0) > 640 * 480:
@@ -103,7 +107,6 @@ class CameraSource(Source):
                 (cv2.CAP_PROP_FRAME_WIDTH, width),
                 (cv2.CAP_PROP_FRAME_HEIGHT, height),
                 (cv2.CAP_PROP_FPS, fps),
-                (cv2.CAP_PROP_BUFFERSIZE, 1),
             ):
                 if value is not None:
                     self._device.set(what, value)
@@ -117,6 +120,7 @@ class CameraSource(Source):
 
     def frames(self) -> Iterator[Frame]:
         """Yield frames as they come; see `Source.frames`."""
+        self._reading = True
         index = 0
         start_ns = last_ns = time.monotonic_ns()
         try:
@@ -138,5 +142,7 @@ class CameraSource(Source):
             self._device.release()
 
     def close(self) -> None:
-        """End `frames` soon, from any thread; the device is released by the thread that reads it."""
+        """End `frames` soon, from any thread; the device is released by the thread that reads it, if one does."""
         self._stop.set()
+        if not self._reading:
+            self._device.release()

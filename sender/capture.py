@@ -99,7 +99,8 @@ def open_source(
             reached as "./0".
         width, height: asked of a camera, which may give others; a file has its own.
         fps: asked of a camera; a file with more frames per second leaves some out.
-        loop: start a file again at its end.
+        loop: start a file again at its end; the bundled clip is played to and fro, since the cut of a 2.4 s loop
+            would cost bits that no call spends (7 % of them with x264).
         paced: give the frames of a file in real time; False gives them as fast as they are taken.
 
     Raises:
@@ -109,7 +110,7 @@ def open_source(
     from sender.videofile import FileSource
 
     if source == "sample":
-        return FileSource(SAMPLE, name="sample", fps=fps, loop=loop, paced=paced)
+        return FileSource(SAMPLE, name="sample", fps=fps, loop=loop, paced=paced, to_and_fro=True)
     index = camera_index(str(source))
     if index is not None:
         return CameraSource(index, width, height, fps)

@@ -1,5 +1,6 @@
 """Frames of a video file or picture, upright, with square pixels, in the file's own time."""
 
+import itertools
 import logging
 import threading
 import time
@@ -76,15 +77,27 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
 class FileSource(Source):
     """A video file or picture in any format that FFmpeg decodes."""
 
-    def __init__(self, path: Path, name: str, fps: float | None = None, loop: bool = False, paced: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        *,
+        fps: float | None = None,
+        loop: bool = False,
+        paced: bool = True,
+        to_and_fro: bool = False,
+    ) -> None:
         """Open `path` and decode its first frame; arguments as in `open_source`.
+
+        A loop that runs `to_and_fro` plays backwards after the end, then forwards again, so that it has no cut; it
+        keeps the whole clip in memory, one rate for all its frames.
 
         Raises:
             InputError: missing, unreadable, or without a single picture.
         """
         self.name = name
         self.live = paced
-        self._path, self._loop, self._paced = path, loop, paced
+        self._path, self._loop, self._paced, self._to_and_fro = path, loop, paced, to_and_fro
         self._stop = threading.Event()
         self._own_fps = DEFAULT_FPS
         if not path.exists():
@@ -104,24 +117,38 @@ class FileSource(Source):
         """Yield the frames of the file; see `Source.frames`."""
         pacer = Pacer(self._stop)
         thinner = Thinner(self.fps) if self.fps < self._own_fps else None
-        index, start_s = 0, 0.0
-        while True:
-            media_s = None
-            for at_s, picture in self._timed():
-                media_s = start_s + at_s
-                if thinner and not thinner.keeps(media_s):
-                    continue
-                if (self._paced and not pacer.wait(media_s)) or self._stop.is_set():
-                    return
-                yield Frame(index, time.monotonic_ns(), media_s, picture)
-                index += 1
-            if not self._loop or media_s is None:
+        index = 0
+        for media_s, picture in self._passes():
+            if thinner and not thinner.keeps(media_s):
+                continue
+            if (self._paced and not pacer.wait(media_s)) or self._stop.is_set():
                 return
-            start_s = media_s + 1.0 / self._own_fps
+            yield Frame(index, time.monotonic_ns(), media_s, picture)
+            index += 1
 
     def close(self) -> None:
         """End `frames` soon, from any thread."""
         self._stop.set()
+
+    def _passes(self) -> Iterator[tuple[float, np.ndarray]]:
+        """Yield (seconds from the first frame, picture), once through the file or for ever."""
+        step_s = 1.0 / self._own_fps
+        kept: list[np.ndarray] = []
+        end_s = 0.0
+        while True:
+            start_s, found = end_s, False
+            for at_s, picture in self._timed():
+                found, end_s = True, start_s + at_s + step_s
+                if self._to_and_fro:
+                    kept.append(picture)
+                yield start_s + at_s, picture
+            if not self._loop or not found:
+                return
+            if self._to_and_fro:
+                break
+        order = itertools.chain(range(len(kept) - 2, -1, -1), range(1, len(kept)))
+        for number, index in enumerate(itertools.cycle(order) if len(kept) > 1 else itertools.repeat(0)):
+            yield end_s + number * step_s, kept[index]
 
     def _timed(self) -> Iterator[tuple[float, np.ndarray]]:
         """Yield (seconds from the first frame, picture), once through the file."""

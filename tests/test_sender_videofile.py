@@ -121,6 +121,15 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path: Path) -> None:
     assert tall[0].picture.shape == (80, 60, 3)
 
 
+def test_loop_starts_again_and_goes_on_with_numbers_and_time(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "loop.mkv", numbered(5))
+    with open_source(str(path), loop=True, paced=False) as source:
+        frames = list(itertools.islice(source.frames(), 12))
+    assert [number_of(frame.picture) for frame in frames] == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+    assert [frame.index for frame in frames] == list(range(12))
+    assert np.diff([frame.media_s for frame in frames]) == pytest.approx(np.full(11, 1 / 30), abs=0.002)
+
+
 def test_file_named_like_a_camera_is_reached_with_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_video(tmp_path / "0.mkv", numbered(2)).rename(tmp_path / "0")
     monkeypatch.chdir(tmp_path)
