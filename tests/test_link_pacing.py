@@ -4,7 +4,7 @@ import pytest
 
 from vidcodec.link.acks import AckQueue
 from vidcodec.link.framing import FrameStatus
-from vidcodec.link.pacing import ClockOffset, Flight, Heartbeat, Window
+from vidcodec.link.pacing import ClockOffset, Flight, Heartbeat, Window, WindowedMinimum
 
 
 def test_window_refuses_above_a_tenth_of_a_second_of_the_rate() -> None:
@@ -34,7 +34,17 @@ def test_window_counts_the_round_trip_on_top_so_that_a_long_path_is_used() -> No
     for number in range(10):
         window.sent(Flight(number, 100, 33.0 * number))
         window.acknowledged(number, 33.0 * number + 400.0)
-    assert window.limit_bytes == pytest.approx(10.0 * 500.0, rel=0.01)
+    assert window.limit_bytes == pytest.approx(10.0 * 450.0)
+
+
+def test_shortest_round_trip_is_forgotten_after_ten_seconds() -> None:
+    smallest = WindowedMinimum(10_000.0)
+    assert smallest.value is None
+    for now, value in ((0.0, 40.0), (5_000.0, 90.0), (8_000.0, 60.0), (9_000.0, 70.0)):
+        smallest.add(now, value)
+        assert smallest.value == 40.0
+    smallest.add(10_500.0, 80.0)
+    assert smallest.value == 60.0
 
 
 def test_round_trip_leaves_out_what_the_receiver_held_back() -> None:

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import ipaddress
 import logging
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,16 @@ def loopback_addresses() -> list[str]:
             if address in ("127.0.0.1", "::1"):
                 found.add(address)
     return sorted(found)[:1] or ["127.0.0.1"]
+
+
+def reachable_address() -> str:
+    """The address other machines would reach this one by, as the routing table has it; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
 
 
 def check_sdp(sdp: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidcodec.errors import PeerError
 from vidcodec.link.framing import FrameStatus
+from vidcodec.link.impair import Impairment
 from vidcodec.link.messages import Hello, Refresh
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class LinkOptions:
         dead_after_ms: silence after which the peer counts as dead.
         bye_timeout_s: time for the other side to answer a goodbye.
         ca_file: certificates to trust for an https URL, None for the system's.
+        impair: a bad network to put between the two ends, by a relay at this end.
+        seed: of that network's losses and jitter.
     """
 
     ice: "IceOptions" = field(default_factory=_ice_options)
@@ -40,6 +43,8 @@ class LinkOptions:
     dead_after_ms: float = 3000.0
     bye_timeout_s: float = 3.0
     ca_file: str | None = None
+    impair: Impairment | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

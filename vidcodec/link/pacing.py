@@ -4,6 +4,30 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 
+RTT_MEMORY_MS = 10_000.0
+
+
+class WindowedMinimum:
+    """The smallest value of the last `memory_ms`, in amortised constant time."""
+
+    def __init__(self, memory_ms: float) -> None:
+        self._memory_ms = memory_ms
+        self._rising: deque[tuple[float, float]] = deque()
+
+    def add(self, now_ms: float, value: float) -> None:
+        """Take a value. Times must not fall by more than the memory."""
+        while self._rising and self._rising[-1][1] >= value:
+            self._rising.pop()
+        self._rising.append((now_ms, value))
+        while now_ms - self._rising[0][0] > self._memory_ms:
+            self._rising.popleft()
+
+    @property
+    def value(self) -> float | None:
+        """The minimum, None before the first value."""
+        return self._rising[0][1] if self._rising else None
+
+
 @dataclass(frozen=True, slots=True)
 class Flight:
     """A frame on its way: full frame count, bytes on the wire, and when it left."""
@@ -16,8 +40,8 @@ class Flight:
 class Window:
     """Refuses a frame while too many bytes are un-acknowledged, so that no queue builds up anywhere.
 
-    The limit is what the estimated rate carries in the shortest round trip seen plus `horizon_ms`, and never less than
-    two frames of recent size. A frame is lost when three later ones were acknowledged, or by a time-out of three
+    The limit is what the estimated rate carries in `horizon_ms`, in half of it more than the shortest recent round trip
+    where that is longer, and never less than two frames of recent size. A frame is lost when three later ones were acknowledged, or by a time-out of three
     smoothed round trips (at least 250 ms, at most 1 s); its bytes are released then.
     """
 
@@ -27,14 +51,20 @@ class Window:
         self._reorder = reorder
         self._flights: OrderedDict[int, tuple[Flight, int]] = OrderedDict()
         self._recent_bytes = 0.0
+        self._shortest = WindowedMinimum(RTT_MEMORY_MS)
         self.in_flight_bytes = 0
         self.smoothed_rtt_ms = 0.0
-        self.min_rtt_ms = 0.0
+
+    @property
+    def min_rtt_ms(self) -> float:
+        """Shortest round trip of the last ten seconds, 0 before the first."""
+        return self._shortest.value or 0.0
 
     @property
     def limit_bytes(self) -> float:
         """Un-acknowledged bytes at which frames are refused."""
-        return max(2.0 * self._recent_bytes, self.rate_kbps / 8.0 * (self._horizon_ms + min(self.min_rtt_ms, 500.0)))
+        span_ms = max(self._horizon_ms, min(self.min_rtt_ms, 1000.0) + self._horizon_ms / 2.0)
+        return max(2.0 * self._recent_bytes, self.rate_kbps / 8.0 * span_ms)
 
     @property
     def timeout_ms(self) -> float:
@@ -67,7 +97,7 @@ class Window:
             return None
         rtt_ms = max(now_ms - flight.sent_ms - delay_ms, 0.1)
         self.smoothed_rtt_ms += (rtt_ms - self.smoothed_rtt_ms) / (8.0 if self.smoothed_rtt_ms else 1.0)
-        self.min_rtt_ms = min(rtt_ms, self.min_rtt_ms + 0.005 * rtt_ms) if self.min_rtt_ms else rtt_ms
+        self._shortest.add(now_ms, rtt_ms)
         for other, (earlier, later) in self._flights.items():
             if earlier.sent_ms < flight.sent_ms:
                 self._flights[other] = (earlier, later + 1)

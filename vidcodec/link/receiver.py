@@ -122,7 +122,7 @@ class ReceiverSession(Session):
 
     def snapshot(self) -> dict[str, Any]:
         """Counts and clocks under webrtc-stats names."""
-        counts = self.counters.snapshot(self._pc)
+        counts = self.counts()
         rtt_ms = self.offset.rtt_ms
         counts["currentRoundTripTime"] = None if rtt_ms is None else rtt_ms / 1000.0
         counts["clockOffsetMs"] = self.offset.offset_ms
@@ -142,7 +142,7 @@ class ReceiverLink:
     @property
     def code(self) -> str:
         """The fingerprint code, to be compared with the one that the sender prints."""
-        return self._session.code
+        return self._session.negotiation.code
 
     @property
     def closed(self) -> Closed | None:

@@ -16,7 +16,7 @@ from vidcodec.link.framing import (
     join_packets,
     split_message,
 )
-from vidcodec.link.ice import check_sdp, describe, fingerprint_code, is_loopback, make_peer_connection
+from vidcodec.link.ice import is_loopback, make_peer_connection
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
 from vidcodec.link.options import Acknowledgement, Closed, LinkOptions, SenderHandlers, ignore
@@ -138,7 +138,7 @@ class SenderSession(Session):
     def snapshot(self) -> dict[str, Any]:
         """Counts, window and clocks under webrtc-stats names."""
         with self.lock:
-            counts = self.counters.snapshot(self._pc)
+            counts = self.counts()
             counts["bytesInFlight"] = self.window.in_flight_bytes
             counts["currentRoundTripTime"] = self.window.smoothed_rtt_ms / 1000.0
             counts["availableOutgoingBitrate"] = self.window.rate_kbps * 1000.0
@@ -151,7 +151,7 @@ class SenderLink:
 
     def __init__(self, loop: LoopThread, session: SenderSession, whip: WhipClient, peer: Hello) -> None:
         self.peer = peer
-        self.code = session.code
+        self.code = session.negotiation.code
         self._loop = loop
         self._session = session
         self._whip = whip
@@ -297,10 +297,8 @@ async def _connect(
     session = SenderSession(pc, hello, options, handlers)
     session.closed_callbacks.clear()  # until it is open, the exception says it all
     try:
-        offer = await describe(pc, options.ice, is_loopback(whip.target.host))
-        answer = await whip.offer(offer)
-        session.code = fingerprint_code(check_sdp(offer), check_sdp(answer))
-        await session.answered(answer)
+        offer = await session.negotiation.offer(is_loopback(whip.target.host))
+        await session.negotiation.take_answer(await whip.offer(offer))
         peer = await session.wait_opened()
     except BaseException:
         await session.finish()

@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import secrets
-import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,10 +14,9 @@ from vidcodec.errors import PeerError, UsageError
 from vidcodec.link.ice import (
     MAX_SDP_BYTES,
     check_sdp,
-    describe,
-    fingerprint_code,
     is_loopback,
     make_peer_connection,
+    reachable_address,
 )
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Hello, check_hello
@@ -112,7 +110,7 @@ class ReceiverServer:
     @property
     def url(self) -> str:
         """What the sender connects to, token included."""
-        host = _reachable_address() if self._host in ("0.0.0.0", "::") else self._host
+        host = reachable_address() if self._host in ("0.0.0.0", "::") else self._host
         return Target("https" if self._tls else "http", host, self._port, PATH, self.token).url
 
     @property
@@ -198,9 +196,7 @@ class ReceiverServer:
             pc, _NO_HELLO, self._options, policy=self._policy, handlers=self._handlers, loop=self._loop
         )
         try:
-            await session.offered(offer)
-            answer = await describe(pc, self._options.ice, loopback)
-            session.code = fingerprint_code(check_sdp(offer), check_sdp(answer))
+            answer = await session.negotiation.answer(offer, loopback)
         except BaseException:
             await session.finish()
             raise
@@ -259,13 +255,3 @@ def _is_local(request: web.Request) -> bool:
     """Whether a request came over the loopback interface."""
     name: Sequence[object] = (request.transport and request.transport.get_extra_info("sockname")) or ("",)
     return is_loopback(str(name[0]))
-
-
-def _reachable_address() -> str:
-    """The address other machines would reach this one by, as the routing table has it; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"

@@ -11,14 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiortc import RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCDataChannel, RTCPeerConnection
 from aiortc.exceptions import InvalidStateError
 
 from vidcodec.errors import DamagedPacket, PeerError
 from vidcodec.link.counters import Counters
 from vidcodec.link.framing import Acks, Reassembler, parse_message
-from vidcodec.link.ice import check_sdp
 from vidcodec.link.messages import Bye, Control, Hello, InvalidMessage, Ping, Pong, Stats, from_json, to_json
+from vidcodec.link.negotiation import Negotiation
 from vidcodec.link.options import Closed, LinkOptions
 from vidcodec.link.pacing import ClockOffset, Heartbeat
 
@@ -42,7 +42,7 @@ class Session(ABC):
         closed: future of how it ended.
         counters: bytes and messages so far.
         offset: estimate of the peer's clock.
-        code: fingerprint code, once both descriptions are known.
+        negotiation: offer, answer and fingerprint code.
     """
 
     def __init__(self, pc: RTCPeerConnection, hello: Hello, options: LinkOptions) -> None:
@@ -54,7 +54,7 @@ class Session(ABC):
         self.closed_callbacks: list[Callable[[Closed], object]] = []
         self.counters = Counters()
         self.offset = ClockOffset()
-        self.code = ""
+        self.negotiation = Negotiation(pc, options)
         self._pc = pc
         self._peer_bye: Bye | None = None
         self._bye_arrived = asyncio.Event()
@@ -126,22 +126,6 @@ class Session(ABC):
 
     # Life cycle.
 
-    async def answered(self, answer: str) -> None:
-        """Take the answer to our offer.
-
-        Raises:
-            PeerError: it is not one.
-        """
-        await self._describe_remote(answer, "answer")
-
-    async def offered(self, offer: str) -> None:
-        """Take a peer's offer.
-
-        Raises:
-            PeerError: it is not one.
-        """
-        await self._describe_remote(offer, "offer")
-
     async def wait_opened(self) -> Hello:
         """Wait for the peer's hello; bounded by the time to connect.
 
@@ -207,6 +191,11 @@ class Session(ABC):
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def counts(self) -> dict[str, Any]:
+        """All counters under webrtc-stats names, those of the impairment relay included."""
+        relay = self.negotiation.relay
+        return self.counters.snapshot(self._pc) | ({} if relay is None else relay.stats)
+
     def expect_opened(self) -> None:
         """End the session if the peer's hello does not come in time."""
         self._spawn(self._end_unopened())
@@ -223,13 +212,6 @@ class Session(ABC):
             await self.wait_opened()
         except PeerError as error:
             self.end(error)
-
-    async def _describe_remote(self, sdp: str, kind: str) -> None:
-        check_sdp(sdp)
-        try:
-            await self._pc.setRemoteDescription(RTCSessionDescription(sdp, kind))
-        except Exception as error:  # aiortc's parser fails in many ways on text that is no description
-            raise PeerError(f"peer's session description cannot be used ({type(error).__name__})") from error
 
     def _channel(self, label: str, number: int, **settings: Any) -> RTCDataChannel:
         return self._pc.createDataChannel(label, negotiated=True, id=number, **settings)
@@ -370,3 +352,4 @@ class Session(ABC):
             await asyncio.wait_for(self._pc.close(), 2.0)
         except (TimeoutError, asyncio.TimeoutError, ConnectionError):
             log.debug("closing the connection took too long")
+        self.negotiation.close()
