@@ -5,6 +5,19 @@
 Every jump of the crop moves every pixel of the picture and costs bits, so the box rests inside a dead zone and, once
 the face has left it, follows by a critically damped spring until it has caught up. Pure arithmetic: no pictures, no
 threads, no clock.
+
+Chosen by measurement, geometric mean over 13 clips (still, talking, swaying, leaning in, walking; detector noise as it
+is), the crop coded at a fixed x264 CRF (veryfast, zerolatency) and a fixed SVT-AV1 CRF (real time):
+
+    box follows              x264 kbit/s  dB     SVT kbit/s  dB     frames with a moving box
+    every detection          62.1         34.30  47.8        35.96  72 %
+    One-Euro (best of 3)     53.5-56      34.5   43.7        36.03  41-53 %
+    dead zone  8 %           48.8         34.71  38.6        36.15  17 %
+    dead zone 12 %           47.9         34.73  38.0        36.17  12 %
+    never (loses the face)   41.0         34.80  33.0        36.31   0 %
+
+Boxes in whole pixels cost no more bits than sub-pixel sampling with an equally sharp filter, and leave a resting
+picture as the camera gave it.
 """
 
 import math

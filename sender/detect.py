@@ -4,6 +4,7 @@ YuNet: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine In
 are beside this file in `assets/`.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ import numpy as np
 from sender.scale import resize
 from vidcodec.errors import InputError
 from vidcodec.mailbox import Mailbox, MailboxClosed
+
+log = logging.getLogger(__name__)
 
 MODEL = Path(__file__).parent / "assets" / "face_detection_yunet_2023mar.onnx"
 SMALLEST_SIDE = 16
@@ -143,7 +146,13 @@ class DetectorThread:
             except MailboxClosed:
                 return
             due_s = time.monotonic() + self._pause_s
-            self._results.put(Detection(self._detector.detect(picture), captured_ns))
+            try:
+                faces = self._detector.detect(picture)
+            except cv2.error as error:
+                # A frame that OpenCV cannot take must not end the call: the crop then eases to the centre.
+                log.warning("face detection failed on a frame: %s", str(error).replace("\n", " "))
+                faces = ()
+            self._results.put(Detection(faces, captured_ns))
 
     def __enter__(self) -> "DetectorThread":
         return self

@@ -142,6 +142,15 @@ def test_thread_looks_no_more_often_than_asked_and_at_the_newest_frame(sample: l
     assert statistics.median(seen) < 60, "milliseconds from frame to result"
 
 
+def test_frame_that_opencv_refuses_counts_as_one_without_faces(caplog: pytest.LogCaptureFixture) -> None:
+    with DetectorThread(FaceDetector(), rate_hz=50) as thread:
+        thread.offer(np.zeros((100, 100, 2), np.uint8), 1)
+        assert wait_for(thread) == Detection((), 1)
+        thread.offer(np.zeros((100, 100, 3), np.uint8), 2)
+        assert wait_for(thread) == Detection((), 2)
+    assert "face detection failed" in caplog.text
+
+
 def test_thread_ends_when_closed_though_nothing_was_offered() -> None:
     start = time.monotonic()
     thread = DetectorThread(FaceDetector())
