@@ -1,0 +1,280 @@
+"""The page in a real browser, showing frames of real codecs."""
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from web_browser import Triple, chromium, real_frames
+
+from vidcodec.web import Change, WebView, call_controls
+
+WAIT_MS = 5000
+PIXELS = """name => {
+    const canvas = document.querySelector(`[data-panel=${name}] canvas`);
+    const rgba = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    let text = "";
+    for (let from = 0; from < rgba.length; from += 8192)
+        text += String.fromCharCode(...rgba.subarray(from, from + 8192));
+    return btoa(text);
+}"""
+OVERFLOWING = """() => [...document.querySelectorAll("body *")].filter(element =>
+    element.getClientRects().length && element.getBoundingClientRect().right > innerWidth + 0.5
+    && !element.closest(".u-wrap")).map(element => element.outerHTML.slice(0, 80))"""
+UNNAMED = """() => [...document.querySelectorAll("button, input, select")].filter(element =>
+    element.getClientRects().length && !(element.labels?.length || element.ariaLabel || element.textContent.trim())
+    ).map(element => element.outerHTML)"""
+
+
+class Feed:
+    """A view that plays real frames at 15 a second, with their own figures, and keeps what it was told."""
+
+    def __init__(self, frames: list[Triple]) -> None:
+        self.frames = frames
+        self.changes: list[Change] = []
+        self.stopped = threading.Event()
+        self.paused = False
+        self.number = 0
+        controls = call_controls(
+            qualities=64,
+            bitrate_kbps=(5, 200),
+            baselines=("vp8", "h264", "none"),
+            crop=True,
+            pause=True,
+            refresh=True,
+            record=True,
+            impair=True,
+        )
+        self.view = WebView(title="receiver", controls=controls, on_control=self.changed)
+        self.view.settings({"bitrate": 40, "quality": None, "baseline_codec": "vp8", "crop": "face", "pause": False})
+        self._thread = threading.Thread(target=self._play)
+        self._thread.start()
+
+    def changed(self, change: Change) -> None:
+        self.changes.append(change)
+        self.paused = change.value is True if change.name == "pause" else self.paused
+        self.view.settings({change.name: change.value})
+
+    def _play(self) -> None:
+        start_s = time.monotonic()
+        while not self.stopped.wait(1 / 15):
+            if self.paused:
+                continue
+            original, ours, baseline = self.frames[self.number % len(self.frames)]
+            self.view.show((original, ours, baseline), self.number)
+            if self.number % 3 == 0:
+                self.view.figures(figures(original, ours, baseline, time.monotonic() - start_s, self.number))
+            self.number += 1
+
+    def close(self) -> None:
+        self.stopped.set()
+        self._thread.join()
+        self.view.close()
+
+
+def figures(original: np.ndarray, ours: np.ndarray, baseline: np.ndarray, time_s: float, number: int) -> dict[str, Any]:
+    def mse(shown: np.ndarray) -> float:
+        return float(np.mean(np.square(original / 255.0 - shown / 255.0)))
+
+    delays = {name: {"p50": 4.0 + number % 3, "p95": 9.0, "p99": 12.0} for name in ("encode", "decode", "total")}
+    return {
+        "time_s": time_s,
+        "fps": 30.0,
+        "wire_kbps": 60.0 + number % 7,
+        "payload_kbps": 38.0,
+        "mse": mse(ours),
+        "psnr_db": -10 * np.log10(mse(ours)),
+        "baseline": {"name": "vp8 1/2", "kbps": 61.0, "mse": mse(baseline), "psnr_db": -10 * np.log10(mse(baseline))},
+        "latency_ms": delays,
+        "quality": 3,
+        "frames_shown": number,
+        "loss_percent": 0.0,
+        "link": {"framesReceived": number, "wireBytesReceived": 250 * number, "currentRoundTripTime": 0.012},
+    }
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Triple]:
+    return real_frames(24)
+
+
+@pytest.fixture(scope="module")
+def feed(frames: list[Triple]) -> Iterator[Feed]:
+    made = Feed(frames)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, feed: Feed) -> Iterator[Any]:
+    """The page of `feed`, open and showing; whatever it complains about fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    opened.goto(feed.view.url)
+    opened.wait_for_selector("#pictures[data-number]", timeout=WAIT_MS)
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def eventually(condition: Callable[[], object], page: Any, within_ms: int = WAIT_MS) -> None:
+    for _ in range(within_ms // 50):
+        if condition():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("did not happen in time")
+
+
+def hold(page: Any, feed: Feed) -> Triple:
+    """Stop at a frame, wait until the page shows it, return it; the next test goes on from there."""
+    feed.paused = True
+    page.wait_for_timeout(100)
+    eventually(lambda: page.get_attribute("#pictures", "data-number") == str(feed.number - 1), page)
+    return feed.frames[(feed.number - 1) % len(feed.frames)]
+
+
+@pytest.fixture(autouse=True)
+def playing(feed: Feed) -> None:
+    """Every test begins with moving pictures and no changes made."""
+    feed.paused = False
+    feed.changes.clear()
+
+
+def test_canvas_pixels_equal_the_frames_shown(page: Any, feed: Feed) -> None:
+    shown = hold(page, feed)
+    for name, expected in zip(("original", "ours", "baseline"), shown, strict=True):
+        rgba = np.frombuffer(base64.b64decode(page.evaluate(PIXELS, name)), np.uint8).reshape(192, 192, 4)
+        assert np.array_equal(rgba[:, :, :3], expected), name
+        assert (rgba[:, :, 3] == 255).all()
+
+
+def test_frames_figures_and_charts_move(page: Any, feed: Feed) -> None:
+    first = int(page.get_attribute("#pictures", "data-number"))
+    charts = page.locator(".chart .plot")
+    said = charts.nth(0).get_attribute("aria-label")
+    picture = charts.nth(0).locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    eventually(lambda: int(page.get_attribute("#pictures", "data-number")) > first + 20, page)
+    eventually(lambda: charts.nth(0).get_attribute("aria-label") != said, page)
+    assert charts.nth(0).locator("canvas").evaluate("canvas => canvas.toDataURL()") != picture
+    assert charts.count() == 6
+    assert "kbit/s" in page.locator("[data-panel=ours] figcaption").inner_text()
+    assert page.get_by_role("row", name="framesReceived").is_visible()
+
+
+def test_bitrate_by_keyboard_reaches_the_call_at_once(page: Any, feed: Feed) -> None:
+    slider = page.get_by_role("slider", name="Bitrate")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    eventually(lambda: Change("bitrate", 41) in feed.changes, page, 1000)
+    entry = page.get_by_role("spinbutton", name="Bitrate in kbit/s")
+    eventually(lambda: entry.input_value() == "41", page)
+    entry.fill("25")
+    entry.press("Enter")
+    eventually(lambda: Change("bitrate", 25) in feed.changes, page, 1000)
+
+
+def test_pause_refresh_and_choices_act_and_show_where_they_stand(page: Any, feed: Feed) -> None:
+    pause = page.get_by_role("button", name="Pause")
+    pause.focus()
+    page.keyboard.press("Space")
+    eventually(lambda: pause.get_attribute("aria-pressed") == "true", page)
+    assert page.get_by_role("status").inner_text() == "paused"
+    page.get_by_role("button", name="Refresh").click()
+    page.get_by_label("Baseline", exact=True).select_option("h264")
+    page.get_by_label("Crop", exact=True).select_option("none")
+    wanted = [("pause", True), ("refresh", None), ("baseline_codec", "h264"), ("crop", "none")]
+    eventually(lambda: [(change.name, change.value) for change in feed.changes] == wanted, page)
+
+
+def test_snapshot_holds_the_exact_pixels(page: Any, feed: Feed, tmp_path: Path) -> None:
+    shown = hold(page, feed)
+    with page.expect_download(timeout=WAIT_MS) as download:
+        page.get_by_role("button", name="Snapshot").click()
+    download.value.save_as(tmp_path / "snapshot.png")
+    saved = cv2.cvtColor(cv2.imread(str(tmp_path / "snapshot.png")), cv2.COLOR_BGR2RGB)
+    assert np.array_equal(saved, np.hstack(shown))
+
+
+def test_token_leaves_the_address_and_a_reload_needs_none(page: Any, feed: Feed) -> None:
+    assert feed.view.token not in page.url
+    page.reload()
+    page.wait_for_selector("#pictures[data-number]", timeout=WAIT_MS)
+    assert feed.view.token not in page.content()
+
+
+def test_wrong_token_is_refused_and_the_right_one_lets_in(browser: Any, feed: Feed) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(feed.view.url + "x")
+    page.wait_for_selector("#login:not([hidden])", timeout=WAIT_MS)
+    assert page.get_by_role("alert").first.inner_text() == "This token was refused."
+    assert not page.locator("#call").is_visible()
+    page.get_by_label("Address or token").fill(feed.view.url)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#pictures[data-number]", timeout=WAIT_MS)
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_page_fits_its_window(browser: Any, feed: Feed, width: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 740}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(feed.view.url)
+    page.wait_for_selector("#pictures[data-number]", timeout=WAIT_MS)
+    page.wait_for_selector("tbody tr", timeout=WAIT_MS)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(OVERFLOWING) == []
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(json.loads(ground.replace("rgb(", "[").replace(")", "]"))) < 200) == (scheme == "dark")
+    if width == 1280:
+        sizes = page.evaluate("[...document.querySelectorAll('.picture canvas')].map(c => c.clientWidth)")
+        assert sizes == [384, 384, 384]
+    context.close()
+
+
+def test_everything_can_be_reached_by_keyboard_and_has_a_name(page: Any) -> None:
+    page.wait_for_selector("tbody tr", timeout=WAIT_MS)
+    assert page.evaluate(UNNAMED) == []
+    total = page.locator("button:visible, input:visible, select:visible").count()
+    page.evaluate("document.activeElement.blur()")
+    reached = set()
+    for _ in range(total + 2):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+    assert len(reached) >= total
+    headings = page.get_by_role("heading").all_inner_texts()
+    assert headings[0].startswith("vidcodec") and "Numbers" in headings
+
+
+def test_page_comes_back_after_the_connection_broke(page: Any, feed: Feed) -> None:
+    (socket,) = feed.view._server._sockets
+    feed.view._loop.call(socket._req.transport.abort)
+    eventually(lambda: page.get_by_role("status").inner_text() != "live", page)
+    first = feed.number
+    eventually(lambda: int(page.get_attribute("#pictures", "data-number")) > first, page)
+    assert page.get_by_role("status").inner_text() == "live"
+
+
+def test_end_of_the_call_is_said_and_the_page_stays(page: Any, feed: Feed) -> None:
+    feed.view.end("the sender said goodbye")
+    eventually(lambda: page.get_by_role("status").inner_text() == "the sender said goodbye", page)
+    feed.close()
+    page.wait_for_timeout(300)
+    assert page.get_by_role("status").inner_text() == "the sender said goodbye"
+    assert page.locator("[data-panel=ours] canvas").is_visible()

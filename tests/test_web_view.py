@@ -1,0 +1,270 @@
+"""The page's server by plain HTTP and WebSocket: who gets in, what a slow page costs, what is on the wire."""
+
+import asyncio
+import hashlib
+import json
+import re
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import pytest
+
+from vidcodec.errors import UsageError
+from vidcodec.web import Change, WebView, call_controls
+from vidcodec.web.page import WINDOW
+from vidcodec.web.pixels import make_frame
+from vidcodec.web.samples import MAX_ROWS, SERIES, Samples, plain
+from vidcodec.web.server import MAX_PAGES, STATIC, load_files
+
+TOKEN = "correct-horse"
+
+
+def address(view: WebView, path: str = "") -> str:
+    return f"http://127.0.0.1:{view.port}{path}"
+
+
+def picture(value: int) -> np.ndarray:
+    return np.random.default_rng(value).integers(0, 256, (192, 192, 3), np.uint8)
+
+
+async def eventually(condition: Callable[[], bool], within_s: float = 5.0) -> None:
+    end_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end_s, "did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def visitor(view: WebView, token: str = TOKEN) -> AsyncIterator[aiohttp.ClientSession]:
+    """A browser's session behind the right token."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+        bearer = {"Authorization": f"Bearer {token}"}
+        async with http.post(address(view, "/session"), headers=bearer) as answer:
+            assert answer.status == 204
+        yield http
+
+
+def origin(view: WebView) -> dict[str, str]:
+    return {"Origin": address(view)}
+
+
+@pytest.fixture
+def view() -> Iterator[WebView]:
+    with WebView(token=TOKEN, controls=call_controls(pause=True)) as made:
+        yield made
+
+
+async def test_wrong_token_gets_no_session_and_no_pixels(view: WebView) -> None:
+    async with aiohttp.ClientSession() as http:
+        for authorization in ("", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x"):
+            headers = {"Authorization": authorization}
+            async with http.post(address(view, "/session"), headers=headers) as answer:
+                assert answer.status == 401 and "Set-Cookie" not in answer.headers
+        for cookie in ("", "wrong"):
+            headers = {**origin(view), "Cookie": f"vidcodec_{view.port}={cookie}"}
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await http.ws_connect(address(view, "/pixels"), headers=headers)
+            assert caught.value.status == 401
+    assert view.page_count == 0
+
+
+async def test_guessing_tokens_is_stopped(view: WebView) -> None:
+    async with aiohttp.ClientSession() as http:
+        statuses = []
+        for guess in range(12):
+            headers = {"Authorization": f"Bearer {guess}"}
+            async with http.post(address(view, "/session"), headers=headers) as answer:
+                statuses.append(answer.status)
+    assert statuses[:10] == [401] * 10 and statuses[10:] == [429] * 2
+
+
+async def test_cookie_is_out_of_reach_of_scripts_and_other_sites(view: WebView) -> None:
+    async with aiohttp.ClientSession() as http:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with http.post(address(view, "/session"), headers=headers) as answer:
+            cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and TOKEN not in cookie
+
+
+async def test_other_origin_is_refused_even_with_the_cookie(view: WebView) -> None:
+    async with visitor(view) as http:
+        for headers in ({"Origin": "https://example.org"}, {}):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await http.ws_connect(address(view, "/pixels"), headers=headers)
+            assert caught.value.status == 403
+
+
+async def test_only_the_pages_own_files_are_served(view: WebView) -> None:
+    async with aiohttp.ClientSession() as http:
+        for path in ("/", "/app.js", "/style.css", "/vendor/uPlot.esm.js"):
+            async with http.get(address(view, path)) as answer:
+                assert answer.status == 200
+                assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+                assert TOKEN not in await answer.text()
+        for path in ("/server.py", "/%2e%2e/server.py", "/static/app.js", "/vendor", "/vendor/README.md"):
+            async with http.get(address(view, path)) as answer:
+                assert answer.status == 404
+
+
+async def test_frame_arrives_with_its_exact_pixels(view: WebView) -> None:
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
+        hello = await socket.receive_json(timeout=2)
+        assert hello["type"] == "hello" and hello["panels"] == ["original", "ours", "baseline"]
+        assert [control["name"] for control in hello["controls"]] == ["pause"]
+        await eventually(lambda: view.page_count == 1)
+        shown = (picture(1), picture(2), None)
+        view.show(shown, 7)
+        data = await socket.receive_bytes(timeout=2)
+        assert struct.unpack("<IHHB3x", data[:12]) == (7, 192, 192, 0b011)
+        assert data[12:] == picture(1).tobytes() + picture(2).tobytes()
+
+
+async def test_page_that_reads_nothing_costs_neither_time_nor_memory(view: WebView) -> None:
+    shown = tuple(picture(value) for value in range(3))
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)):
+        await eventually(lambda: view.page_count == 1)
+        (page,) = view._server.pages
+        slowest_s = 0.0
+        for number in range(300):
+            start_s = time.perf_counter()
+            view.show(shown, number)
+            slowest_s = max(slowest_s, time.perf_counter() - start_s)
+            view.figures({"time_s": number / 30})
+            await asyncio.sleep(0.001)
+        assert page.frames_sent <= WINDOW
+        assert slowest_s < 0.1
+        assert len(page._texts) <= 4
+
+
+async def test_slow_page_gets_the_newest_frame(view: WebView) -> None:
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
+        await socket.receive_json(timeout=2)
+        await eventually(lambda: view.page_count == 1)
+        numbers = []
+        for number in range(50):
+            view.show((picture(number), None, None), number)
+            await asyncio.sleep(0.002)
+        for _ in range(WINDOW + 1):
+            numbers.append(struct.unpack("<I", (await socket.receive_bytes(timeout=2))[:4])[0])
+            await socket.send_json({"type": "drawn"})
+        assert numbers == sorted(numbers) and numbers[-1] == 49
+
+
+async def test_page_opened_late_sees_the_picture_and_the_past(view: WebView) -> None:
+    view.show((picture(1), picture(2), picture(3)), 5)
+    for step in range(3):
+        view.figures({"time_s": step, "psnr_db": 30.0 + step, "baseline": {"mse": float("nan")}})
+    view.settings({"pause": True})
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
+        hello = await socket.receive_json(timeout=2)
+        column = hello["series"].index("psnr_db")
+        assert [row[column] for row in hello["rows"]] == [30.0, 31.0, 32.0]
+        assert hello["settings"] == {"pause": True}
+        figures = await socket.receive_json(timeout=2)
+        assert figures["figures"]["baseline"]["mse"] is None
+        assert struct.unpack("<I", (await socket.receive_bytes(timeout=2))[:4])[0] == 5
+
+
+async def test_control_reaches_the_call_and_a_bad_one_is_refused_with_its_reason() -> None:
+    changes: list[Change] = []
+    with WebView(token=TOKEN, controls=call_controls(pause=True), on_control=changes.append) as view:
+        async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
+            await socket.receive_json(timeout=2)
+            await socket.send_json({"type": "control", "name": "pause", "value": True})
+            await eventually(lambda: changes == [Change("pause", True)])
+            for bad in ('{"type": "control", "name": "bitrate", "value": 1}', "junk", '{"type": "launch"}'):
+                await socket.send_str(bad)
+                refusal = await socket.receive_json(timeout=2)
+                assert refusal["type"] == "refused" and refusal["reason"]
+    assert changes == [Change("pause", True)]
+
+
+async def test_handler_that_fails_leaves_the_page_open() -> None:
+    def fail(_: Change) -> None:
+        raise RuntimeError("disk is full")
+
+    with WebView(token=TOKEN, controls=call_controls(pause=True), on_control=fail) as view:
+        async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
+            await socket.receive_json(timeout=2)
+            await socket.send_json({"type": "control", "name": "pause", "value": True})
+            assert (await socket.receive_json(timeout=2))["type"] == "refused"
+            view.show((picture(1), None, None), 1)
+            assert len(await socket.receive_bytes(timeout=2)) == 12 + 192 * 192 * 3
+
+
+@pytest.mark.parametrize("hostile", ["flood", "long", "binary"])
+async def test_hostile_page_is_closed_and_the_view_lives(view: WebView, hostile: str) -> None:
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
+        await eventually(lambda: view.page_count == 1)
+        if hostile == "long":
+            await socket.send_str("x" * 5000)
+        elif hostile == "binary":
+            await socket.send_bytes(b"\0" * 100)
+        else:
+            for _ in range(3000):
+                if not socket.closed:
+                    await socket.send_str('{"type": "drawn"}')
+        await eventually(lambda: view.page_count == 0)
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
+        assert (await socket.receive_json(timeout=2))["type"] == "hello"
+
+
+async def test_number_of_pages_is_limited(view: WebView) -> None:
+    async with visitor(view) as http:
+        sockets = [await http.ws_connect(address(view, "/pixels"), headers=origin(view)) for _ in range(MAX_PAGES)]
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await http.ws_connect(address(view, "/pixels"), headers=origin(view))
+        assert caught.value.status == 503
+        for socket in sockets:
+            await socket.close()
+
+
+async def test_close_ends_open_pages_and_may_come_twice() -> None:
+    view = WebView(token=TOKEN)
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
+        await socket.receive_json(timeout=2)
+        await asyncio.to_thread(view.close)
+        assert (await socket.receive(timeout=2)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+    await asyncio.to_thread(view.close)
+    view.show((picture(1), None, None), 1)
+    view.figures({})
+
+
+def test_taken_port_and_bad_arguments_are_usage_errors(view: WebView) -> None:
+    with pytest.raises(UsageError, match="choose another"):
+        WebView(f"127.0.0.1:{view.port}")
+    for arguments in ({"listen": "nowhere:x"}, {"token": "a b"}, {"panels": ()}, {"panels": ("theirs",)}):
+        with pytest.raises(UsageError):
+            WebView(**arguments)  # type: ignore[arg-type]
+
+
+def test_pictures_of_wrong_shape_are_refused() -> None:
+    good = picture(1)
+    for pictures in ((good,), (good, good[:, :, 0]), (good, good[:96]), (good.astype(np.float32), None)):
+        with pytest.raises(UsageError):
+            make_frame(0, pictures, 2)  # type: ignore[arg-type]
+    assert make_frame(0, (None, None), 2).message == bytes(12)
+
+
+def test_figures_are_made_safe_and_the_past_is_bounded() -> None:
+    figures = plain({"time_s": np.float32(1.23456789), "mse": float("inf"), "codec": Path("x"), 3: (1, None)})
+    assert figures == {"time_s": 1.23457, "mse": None, "codec": "x", "3": [1, None]}
+    samples = Samples()
+    for step in range(MAX_ROWS + 5):
+        message = json.loads(samples.add({"time_s": step, "latency_ms": {"total": {"p50": 40}}}))
+    assert len(samples.rows) == MAX_ROWS and len(message["row"]) == len(SERIES)
+    assert message["row"][SERIES.index("latency_ms.total.p50")] == 40
+
+
+def test_vendored_files_are_those_that_their_readme_names() -> None:
+    text = (STATIC / "vendor" / "README.md").read_text("utf-8")
+    sums = dict(re.findall(r"\| `(uPlot\S+)` \| `dist/\S+` \| `([0-9a-f]{64})` \|", text))
+    assert len(sums) == 2 and "MIT" in text
+    for name, expected in sums.items():
+        assert hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest() == expected
+    assert "/vendor/uPlot.esm.js" in load_files()

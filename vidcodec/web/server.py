@@ -1,0 +1,167 @@
+"""The page's HTTP server: static files, a token for a session, one WebSocket for each page.
+
+The token stands behind `#` in the URL, which no browser sends and no server logs. The page's script posts it once, in
+the Authorization header, and gets a cookie that no script can read; the WebSocket needs the cookie and an Origin of
+this very server. The files themselves hold nothing secret and need no token.
+"""
+
+import asyncio
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import WSMsgType, web
+
+from vidcodec.link.server import AttemptLimit
+from vidcodec.web.controls import MAX_MESSAGE_BYTES
+from vidcodec.web.page import Page
+
+STATIC = Path(__file__).parent / "static"
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+MAX_PAGES = 8
+HEARTBEAT_S = 10.0
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+
+def load_files(folder: Path = STATIC) -> dict[str, tuple[bytes, str]]:
+    """The page's files by URL path, with their media types. No other path is ever served."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in TYPES:
+            files["/" + path.relative_to(folder).as_posix()] = (path.read_bytes(), TYPES[path.suffix])
+    files["/"] = files["/index.html"]
+    return files
+
+
+class PageServer:
+    """The web application. Everything runs on one event loop.
+
+    Args:
+        token: what a page must show.
+        secure: served by https, so that the cookie is for https only.
+        on_open: called with each new page, before anything is sent to it.
+        on_text: called with each text message of a page.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        secure: bool,
+        on_open: Callable[[Page], object],
+        on_text: Callable[[Page, str], object],
+    ) -> None:
+        self.pages: set[Page] = set()
+        self._token = token
+        self._secure = secure
+        self._session = secrets.token_urlsafe(32)
+        self._on_open = on_open
+        self._on_text = on_text
+        self._limit = AttemptLimit()
+        self._files = load_files()
+        self._sockets: set[web.WebSocketResponse] = set()
+
+    def application(self) -> web.Application:
+        """The application, with its routes and limits."""
+        app = web.Application(client_max_size=1024)
+        app.router.add_get("/session", self._say_session)
+        app.router.add_post("/session", self._log_in)
+        app.router.add_get("/pixels", self._serve_page)
+        app.router.add_get("/{path:.*}", self._serve_file)
+        app.on_response_prepare.append(_add_headers)
+        app.on_shutdown.append(self._close_sockets)
+        return app
+
+    async def _serve_file(self, request: web.Request) -> web.Response:
+        entry = self._files.get(request.path)
+        if entry is None:
+            return web.Response(status=404, text="no such page\n")
+        body, media_type = entry
+        return web.Response(body=body, content_type=media_type, charset="utf-8")
+
+    async def _say_session(self, request: web.Request) -> web.Response:
+        """Whether this browser has a session; no secret, and no error in the browser's console."""
+        return web.json_response({"known": self._known(request)})
+
+    async def _log_in(self, request: web.Request) -> web.Response:
+        """A cookie for the right token."""
+        address = request.remote or "?"
+        if self._limit.blocked(address, time.monotonic() * 1000):
+            return web.Response(status=429, text="too many wrong tokens\n", headers={"Retry-After": "60"})
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        right = hmac.compare_digest(token.strip().encode(errors="replace"), self._token.encode())
+        if not right or scheme.lower() != "bearer":
+            self._limit.failed(address, time.monotonic() * 1000)
+            return web.Response(status=401, text="token refused\n", headers={"WWW-Authenticate": "Bearer"})
+        response = web.Response(status=204)
+        response.set_cookie(
+            self._cookie(request), self._session, httponly=True, samesite="Strict", secure=self._secure, path="/"
+        )
+        return response
+
+    async def _serve_page(self, request: web.Request) -> web.StreamResponse:
+        """The WebSocket of a page."""
+        if not self._known(request):
+            return web.Response(status=401, text="no session: open the page by the URL that the command printed\n")
+        if urlsplit(request.headers.get("Origin", "")).netloc != request.host:
+            return web.Response(status=403, text="another site asked for this\n")
+        if len(self.pages) >= MAX_PAGES:
+            return web.Response(status=503, text=f"{MAX_PAGES} pages are open already\n")
+        socket = web.WebSocketResponse(
+            max_msg_size=MAX_MESSAGE_BYTES, heartbeat=HEARTBEAT_S, compress=False, timeout=2.0
+        )
+        await socket.prepare(request)
+        page = Page(socket)
+        self.pages.add(page)
+        self._sockets.add(socket)
+        pump = asyncio.create_task(_until_gone(page))
+        try:
+            self._on_open(page)
+            async for message in socket:
+                if message.type is not WSMsgType.TEXT or page.flooding(time.monotonic()):
+                    await socket.close(code=1008, message=b"messages that no page of ours sends")
+                    break
+                self._on_text(page, message.data)
+        finally:
+            self.pages.discard(page)
+            self._sockets.discard(socket)
+            pump.cancel()
+        return socket
+
+    async def _close_sockets(self, _: web.Application) -> None:
+        for socket in list(self._sockets):
+            await socket.close(code=1001, message=b"the call is over")
+
+    def _known(self, request: web.Request) -> bool:
+        cookie = request.cookies.get(self._cookie(request), "")
+        return hmac.compare_digest(cookie.encode(errors="replace"), self._session.encode())
+
+    @staticmethod
+    def _cookie(request: web.Request) -> str:
+        """Cookies do not tell ports apart, so the name does: two calls on one machine keep their sessions."""
+        _, _, port = request.host.rpartition(":")
+        return f"vidcodec_{port}" if port.isdigit() else "vidcodec"
+
+
+async def _until_gone(page: Page) -> None:
+    try:
+        await page.pump()
+    except ConnectionError:
+        return
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)

@@ -1,0 +1,108 @@
+// The page: joins the connection with pictures, charts, numbers and controls.
+
+import { Charts } from "/charts.js";
+import { Controls } from "/controls.js";
+import { Link, isKnown, logIn, tokenOf } from "/link.js";
+import { Numbers } from "/numbers.js";
+import { Pictures } from "/pictures.js";
+
+const STATES = { connecting: "connecting", live: "live", lost: "connection lost, trying again" };
+
+const byId = (id) => document.getElementById(id);
+const status = byId("status");
+
+function setState(state, text = STATES[state]) {
+  status.dataset.state = state;
+  if (status.textContent !== text) status.textContent = text;
+}
+
+function start() {
+  byId("login").hidden = true;
+  byId("call").hidden = false;
+  const pictures = new Pictures(byId("pictures"), () => link.send({ type: "drawn" }));
+  const charts = new Charts(byId("charts"));
+  const numbers = new Numbers(byId("numbers"));
+  const [sliders, choices, buttons] = [byId("sliders"), byId("choices"), byId("buttons")];
+  const places = { number: sliders, choice: choices, switch: buttons, action: buttons };
+  const controls = new Controls(places, byId("refused"), (message) => link.send(message));
+
+  const texts = {
+    hello({ title, panels, controls: offered, settings, series, rows }) {
+      byId("title").textContent = title;
+      document.title = `${title} – vidcodec`;
+      pictures.setPanels(panels);
+      controls.offer(offered);
+      controls.set(settings);
+      charts.reset(series, rows);
+    },
+    figures({ figures, row }) {
+      pictures.setFigures(figures);
+      numbers.setFigures(figures);
+      controls.setFigures(figures);
+      if (row[0] !== charts.rows.at(-1)?.[0]) charts.add(row);
+    },
+    settings({ settings }) {
+      controls.set(settings);
+      setState("live", settings.pause ? "paused" : STATES.live);
+    },
+    refused({ reason, settings }) {
+      controls.refuse(reason);
+      if (settings) controls.set(settings);
+    },
+    end({ reason }) {
+      link.finish();
+      setState("lost", reason);
+    },
+  };
+
+  const link = new Link({
+    onText: (message) => texts[message.type]?.(message),
+    onFrame: (buffer) => pictures.push(buffer),
+    onState: (state) => { if (!link.over) setState(state); },
+    onRefused: () => askForToken("The session is not known here any more."),
+  });
+  link.open();
+
+  byId("scaling").addEventListener("change", (event) => pictures.setScaling(event.target.value));
+  byId("snapshot").addEventListener("click", async () => {
+    const taken = await pictures.snapshot();
+    if (!taken) return;
+    const anchor = document.createElement("a");
+    anchor.href = URL.createObjectURL(taken.blob);
+    anchor.download = taken.name;
+    anchor.click();
+    setTimeout(() => URL.revokeObjectURL(anchor.href), 10_000);
+  });
+}
+
+function askForToken(reason = "") {
+  byId("call").hidden = true;
+  byId("login").hidden = false;
+  byId("login-error").textContent = reason;
+  setState("lost", "token needed");
+  byId("token").focus();
+}
+
+async function enter(token) {
+  try {
+    if (await logIn(token)) {
+      history.replaceState(null, "", location.pathname);
+      // A page that was refused before starts afresh: its old parts are bound to the old connection.
+      if (byId("pictures").childElementCount) location.reload();
+      else start();
+    } else askForToken("This token was refused.");
+  } catch (error) {
+    askForToken(error.message);
+  }
+}
+
+byId("login").addEventListener("submit", (event) => {
+  event.preventDefault();
+  enter(tokenOf(byId("token").value));
+});
+
+addEventListener("hashchange", () => enter(tokenOf(location.hash)));
+
+if (location.hash.includes("token=")) await enter(tokenOf(location.hash));
+else if (await isKnown()) start();
+else askForToken();

@@ -1,0 +1,75 @@
+// The page's connection: token -> session cookie -> WebSocket, and again when it breaks.
+//
+// The token comes behind # in the address, is posted once and taken out of the address bar; afterwards a cookie that
+// no script can read stands for it, so that a reload needs no token.
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 8000;
+
+export function tokenOf(text) {
+  const match = /[#?&]token=([^&\s]+)/.exec(text);
+  return match ? decodeURIComponent(match[1]) : text.trim();
+}
+
+// True for the right token, false for a wrong one; throws when the server cannot say.
+export async function logIn(token) {
+  const answer = await fetch("/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
+  if (answer.status === 429) throw new Error("too many wrong tokens: wait a minute");
+  return answer.status === 204;
+}
+
+// Whether the cookie of an earlier visit still stands for the token.
+export async function isKnown() {
+  const answer = await fetch("/session");
+  return (await answer.json()).known;
+}
+
+export class Link {
+  // handlers: onText(message), onFrame(ArrayBuffer), onState("connecting" | "live" | "lost"), onRefused()
+  constructor(handlers) {
+    this.handlers = handlers;
+    this.socket = null;
+    this.waitMs = FIRST_WAIT_MS;
+    this.over = false;
+  }
+
+  open() {
+    this.handlers.onState("connecting");
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/pixels`);
+    let opened = false;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      opened = true;
+      this.waitMs = FIRST_WAIT_MS;
+      this.handlers.onState("live");
+    };
+    socket.onmessage = (event) => {
+      if (typeof event.data === "string") this.handlers.onText(JSON.parse(event.data));
+      else this.handlers.onFrame(event.data);
+    };
+    socket.onclose = () => this.closed(opened);
+    this.socket = socket;
+  }
+
+  async closed(opened) {
+    if (this.over) return;
+    this.handlers.onState("lost");
+    // A handshake that fails gives no reason; whether the cookie is at fault is asked by plain HTTP.
+    if (!opened && !(await isKnown().catch(() => true))) {
+      this.handlers.onRefused();
+      return;
+    }
+    setTimeout(() => this.open(), this.waitMs);
+    this.waitMs = Math.min(LONGEST_WAIT_MS, 2 * this.waitMs);
+  }
+
+  // The call has ended: do not come back.
+  finish() {
+    this.over = true;
+  }
+
+  send(message) {
+    if (this.socket && this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+}
