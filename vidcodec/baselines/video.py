@@ -1,8 +1,8 @@
 """Video codecs of libavcodec in process, at zero delay: one frame in, one packet out, or an error.
 
 RGB goes to YUV and back by `vidcodec.colour` (BT.601 limited), never by swscale, so that every peer loses the same
-little to conversion. Packets are what the encoder emits, except that x264's first one loses its 690-byte version
-string (an SEI that no decoder needs and that cannot be turned off).
+little to conversion. Packets are what the encoder emits, nothing taken away: Annex B start codes, temporal delimiters,
+and x264's 600-byte version string in its first packet, which `strip_sei` takes off where it would distort a live rate.
 """
 
 import os
@@ -30,9 +30,10 @@ class NotZeroDelay(VidcodecError):
 
 def _import_av() -> Any:
     os.environ.setdefault("SVT_LOG", "0")  # SVT-AV1 prints its settings to stderr at every start otherwise
+    # PyAV is silent unless told otherwise. Setting a level would have FFmpeg's threads call Python to log, and one that
+    # does while its decoder is being closed waits for ever.
     import av
 
-    av.logging.set_level(av.logging.FATAL)
     return av
 
 
@@ -86,8 +87,7 @@ class VideoEncoder:
                 f"{self.settings.name} is not zero delay: frame {self._number} gave {len(packets)} packets instead of 1"
             )
         self._number += 1
-        data = bytes(packets[0])
-        return strip_sei(data) if self.settings.encoder == "libx264" and self._number == 1 else data
+        return bytes(packets[0])
 
     def close(self) -> None:
         """Flush and free the encoder; late packets are an error of the settings, seen in `encode` already."""
