@@ -26,7 +26,10 @@ class LinkOptions:
 
     Attributes:
         ice: servers and time limits of the search for a path.
-        rate_kbps: what the path is taken to carry, until `set_rate_kbps` says better.
+        rate_kbps: what the path is taken to carry at first; None for 10,000 kbit/s where the signalling stays on this
+            machine and 1,000 elsewhere.
+        adaptive: estimate that rate from acknowledgements; None for wherever the path may be narrow: to other
+            machines, and through `impair`. Otherwise it stays until `set_rate_kbps`.
         horizon_ms: how much of it may be un-acknowledged beyond one round trip.
         ack_interval_ms: shortest time between two acknowledgement messages of the receiver; 0 = one for each frame.
         dead_after_ms: silence after which the peer counts as dead.
@@ -37,7 +40,8 @@ class LinkOptions:
     """
 
     ice: "IceOptions" = field(default_factory=_ice_options)
-    rate_kbps: float = 10_000.0
+    rate_kbps: float | None = None
+    adaptive: bool | None = None
     horizon_ms: float = 100.0
     ack_interval_ms: float = 0.0
     dead_after_ms: float = 3000.0

@@ -3,8 +3,8 @@
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-
 RTT_MEMORY_MS = 10_000.0
+MAX_GIVEN_UP = 128
 
 
 class WindowedMinimum:
@@ -41,8 +41,9 @@ class Window:
     """Refuses a frame while too many bytes are un-acknowledged, so that no queue builds up anywhere.
 
     The limit is what the estimated rate carries in `horizon_ms`, in half of it more than the shortest recent round trip
-    where that is longer, and never less than two frames of recent size. A frame is lost when three later ones were acknowledged, or by a time-out of three
-    smoothed round trips (at least 250 ms, at most 1 s); its bytes are released then.
+    where that is longer, and never less than two frames of recent size. A frame is lost when three later ones were
+    acknowledged, or by a time-out of three smoothed round trips (at least 250 ms, at most 1 s); its bytes are released
+    then, and an acknowledgement that comes later still counts for the round trip.
     """
 
     def __init__(self, rate_kbps: float, horizon_ms: float = 100.0, reorder: int = 3) -> None:
@@ -50,6 +51,7 @@ class Window:
         self._horizon_ms = horizon_ms
         self._reorder = reorder
         self._flights: OrderedDict[int, tuple[Flight, int]] = OrderedDict()
+        self._given_up: OrderedDict[int, Flight] = OrderedDict()
         self._recent_bytes = 0.0
         self._shortest = WindowedMinimum(RTT_MEMORY_MS)
         self.in_flight_bytes = 0
@@ -69,7 +71,7 @@ class Window:
     @property
     def timeout_ms(self) -> float:
         """Age at which an un-acknowledged frame counts as lost."""
-        return min(max(250.0, 3.0 * self.smoothed_rtt_ms), 1000.0)
+        return min(max(250.0, 3.0 * self.smoothed_rtt_ms), 1000.0) if self.smoothed_rtt_ms else 1000.0
 
     @property
     def is_open(self) -> bool:
@@ -85,14 +87,14 @@ class Window:
             self._recent_bytes += (flight.wire_bytes - self._recent_bytes) / 4.0
 
     def acknowledged(self, number: int, now_ms: float, delay_ms: float = 0.0) -> Flight | None:
-        """A frame arrived; returns its flight, None when it is not (or no longer) under way.
+        """A frame arrived; returns its flight, None when there is none (any more).
 
         Args:
             number: full frame count.
             now_ms: now.
             delay_ms: how long the receiver held the acknowledgement back; not counted as round trip.
         """
-        flight = self._release(number)
+        flight = self._release(number) or self._given_up.pop(number, None)
         if flight is None:
             return None
         rtt_ms = max(now_ms - flight.sent_ms - delay_ms, 0.1)
@@ -111,7 +113,10 @@ class Window:
             if later >= self._reorder or now_ms - flight.sent_ms > self.timeout_ms
         ]
         for number in gone:
+            self._given_up[number] = self._flights[number][0]
             self._release(number)
+        while len(self._given_up) > MAX_GIVEN_UP:
+            self._given_up.popitem(last=False)
         return gone
 
     def _release(self, number: int) -> Flight | None:

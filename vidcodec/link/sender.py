@@ -3,11 +3,13 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiortc import RTCPeerConnection
 
 from vidcodec.errors import PeerError
+from vidcodec.link.estimator import BandwidthEstimator
 from vidcodec.link.framing import (
     CLOCK_WRAP_MS,
     MAX_DATAGRAM_BYTES,
@@ -27,19 +29,36 @@ from vidcodec.packet import unwrap
 from vidcodec.wire import wire_bytes
 
 REMEMBERED_FRAMES = 512  # half of the 1024 numbers a header can tell apart
+LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 1_000.0
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A frame that left; `wire_bytes` is 0 for one that shared the message of a later one."""
+
+    sent_ms: float
+    wire_bytes: int
+    status: FrameStatus | None = None
 
 
 class SenderSession(Session):
     """A session that sends frames."""
 
-    def __init__(self, pc: RTCPeerConnection, hello: Hello, options: LinkOptions, handlers: SenderHandlers) -> None:
+    def __init__(
+        self, pc: RTCPeerConnection, hello: Hello, options: LinkOptions, handlers: SenderHandlers, local: bool = False
+    ) -> None:
         super().__init__(pc, hello, options)
         self.handlers = handlers
         self.lock = threading.Lock()
-        self.window = Window(options.rate_kbps, options.horizon_ms)
-        self._sent: OrderedDict[int, tuple[float, FrameStatus | None]] = OrderedDict()
+        open_path = local and options.impair is None
+        rate_kbps = options.rate_kbps or (LOCAL_KBPS if open_path else REMOTE_KBPS)
+        adaptive = not open_path if options.adaptive is None else options.adaptive
+        self.window = Window(rate_kbps, options.horizon_ms)
+        self.estimator = BandwidthEstimator(rate_kbps) if adaptive else None
+        self._sent: OrderedDict[int, _Sent] = OrderedDict()
         self._newest = 0
         self._message_id = 0
+        self._last_arrival_ms: float | None = None
         self.closed_callbacks.append(handlers.on_closed)
 
     def plan(self, frames: Sequence[tuple[int, bytes]], repeats: Sequence[bytes]) -> list[bytes] | None:
@@ -63,7 +82,7 @@ class SenderSession(Session):
                 newest = number == frames[-1][0]
                 size = sum(wire_bytes(len(datagram)) for datagram in datagrams) if newest else 0
                 self.window.sent(Flight(number, size, now_ms))
-                self._sent[number] = (now_ms, None)
+                self._sent[number] = _Sent(now_ms, size)
                 self._newest = max(self._newest, number)
             while len(self._sent) > REMEMBERED_FRAMES:
                 self._sent.popitem(last=False)
@@ -95,13 +114,18 @@ class SenderSession(Session):
                 if number not in self._sent:
                     self.counters.acks_unknown += 1
                     continue
-                sent_ms, known = self._sent[number]
+                sent = self._sent[number]
+                known, sent_ms = sent.status, sent.sent_ms
                 if known is not None and entry.status <= known:
                     continue
-                self._sent[number] = (sent_ms, entry.status)
+                sent.status = entry.status
                 held_ms = (acks.sent_ms - entry.received_ms) % CLOCK_WRAP_MS
                 flight = self.window.acknowledged(number, now_ms, held_ms)
                 self.counters.frames_acknowledged += known is None
+                if self.estimator is not None and known is None and sent.wire_bytes:
+                    self.estimator.acknowledged(
+                        sent_ms, self._their_time_ms(entry.received_ms), sent.wire_bytes, now_ms
+                    )
                 network_ms = None
                 if known is None and offset_ms is not None:
                     # Received on their clock, brought to ours; the counter of 0.1 ms ticks wraps every five days.
@@ -113,6 +137,22 @@ class SenderSession(Session):
             self._call(self.handlers.on_ack, acknowledgement)
         self._report_lost(now_ms)
 
+    def _their_time_ms(self, received_ms: float) -> float:
+        """A time of 0.1 ms ticks that wraps every five days, as one that does not."""
+        near_ms = self._last_arrival_ms
+        if near_ms is None:
+            near_ms = received_ms
+        half = CLOCK_WRAP_MS / 2
+        self._last_arrival_ms = near_ms + (received_ms - near_ms + half) % CLOCK_WRAP_MS - half
+        return self._last_arrival_ms
+
+    def set_rate_kbps(self, rate_kbps: float) -> None:
+        """Take a rate from outside."""
+        with self.lock:
+            self.window.rate_kbps = rate_kbps
+            if self.estimator is not None:
+                self.estimator.rate_kbps = rate_kbps
+
     def _ticked(self, now_ms: float) -> None:
         self._report_lost(now_ms)
 
@@ -120,6 +160,10 @@ class SenderSession(Session):
         with self.lock:
             lost = self.window.lost(now_ms)
             self.counters.frames_lost += len(lost)
+            if self.estimator is not None:
+                for _ in lost:
+                    self.estimator.lost(now_ms)
+                self.window.rate_kbps = self.estimator.rate_kbps
         for number in lost:
             self._call(self.handlers.on_lost, number)
 
@@ -202,9 +246,8 @@ class SenderLink:
         return datagrams is not None and self._loop.call(self._session.send_frames_message, datagrams)
 
     def set_rate_kbps(self, rate_kbps: float) -> None:
-        """Tell the window what the path carries."""
-        with self._session.lock:
-            self._session.window.rate_kbps = rate_kbps
+        """Say what the path carries; an adaptive link goes on from there."""
+        self._session.set_rate_kbps(rate_kbps)
 
     def send_stats(self, payload: Mapping[str, Any]) -> None:
         """Send statistics, a JSON object of at most 60,000 bytes.
@@ -294,10 +337,11 @@ async def _connect(
     loop: LoopThread, whip: WhipClient, hello: Hello, options: LinkOptions, handlers: SenderHandlers
 ) -> SenderLink:
     pc = make_peer_connection(options.ice)
-    session = SenderSession(pc, hello, options, handlers)
+    local = is_loopback(whip.target.host)
+    session = SenderSession(pc, hello, options, handlers, local)
     session.closed_callbacks.clear()  # until it is open, the exception says it all
     try:
-        offer = await session.negotiation.offer(is_loopback(whip.target.host))
+        offer = await session.negotiation.offer(local)
         await session.negotiation.take_answer(await whip.offer(offer))
         peer = await session.wait_opened()
     except BaseException:

@@ -1,0 +1,156 @@
+"""The bandwidth estimator in a closed loop with a simulated path: no clock, no socket, the same result every time."""
+
+import heapq
+import random
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from vidcodec.link.estimator import BandwidthEstimator, DelayDetector, Usage
+from vidcodec.link.impair import Direction, Impairment, parse_impairment
+from vidcodec.link.pacing import Flight, Window
+
+FPS = 30.0
+
+
+@dataclass
+class Run:
+    """What a simulated call saw: one-way delays and rates by time of sending, in ms, kbit/s."""
+
+    delays: list[tuple[float, float]] = field(default_factory=list)
+    rates: list[tuple[float, float]] = field(default_factory=list)
+    delivered: list[tuple[float, int]] = field(default_factory=list)
+    refused: int = 0
+
+    def delay_ms(self, share: float, after_ms: float = 1500.0) -> float:
+        kept = sorted(delay for at, delay in self.delays if at > after_ms)
+        return kept[int(share * (len(kept) - 1))]
+
+    def goodput_kbps(self, start_ms: float, end_ms: float) -> float:
+        return sum(size for at, size in self.delivered if start_ms <= at < end_ms) * 8.0 / (end_ms - start_ms)
+
+
+def call(
+    path: Impairment | str,
+    seconds: float = 60.0,
+    initial_kbps: float = 300.0,
+    *,
+    most_kbps: float = 5000.0,
+    seed: int = 1,
+    stall_ms: float = 0.0,
+) -> Run:
+    """An encoder that follows the estimate, through the window and the path; the receiver's clock is far off."""
+    path = parse_impairment(path) if isinstance(path, str) else path
+    forth = Direction(path, random.Random(seed))
+    generator = random.Random(seed + 1)
+    estimator, window, run = BandwidthEstimator(initial_kbps), Window(initial_kbps), Run()
+    acks: list[tuple[float, int, float, float, int]] = []
+    for frame in range(int(seconds * FPS)):
+        now = frame * 1000.0 / FPS
+        while acks and acks[0][0] <= now:
+            at, number, sent, received, size = heapq.heappop(acks)
+            window.acknowledged(number, at)
+            estimator.acknowledged(sent, received + 1e9, size, at)
+        for _ in window.lost(now):
+            estimator.lost(now)
+        window.rate_kbps = estimator.rate_kbps
+        run.rates.append((now, estimator.rate_kbps))
+        target_kbps = 0.95 * min(estimator.rate_kbps, most_kbps)
+        size = max(110, int(target_kbps * 125.0 / FPS * generator.uniform(0.7, 1.3)))
+        if not window.is_open:
+            run.refused += 1
+            continue
+        window.sent(Flight(frame, size, now))
+        arrival = forth.deliver_ms(size - 28, now)
+        if arrival is None:
+            continue
+        stall = random.Random(int(arrival / 1000.0)).uniform(0.0, 700.0)
+        if stall_ms and 0.0 <= arrival % 1000.0 - stall < stall_ms:
+            arrival += stall_ms - (arrival % 1000.0 - stall)
+        run.delays.append((now, arrival - now))
+        run.delivered.append((arrival, size))
+        heapq.heappush(acks, (arrival + path.delay_ms, frame, now, arrival, size))
+    return run
+
+
+@pytest.mark.parametrize("rate_kbps", [40, 60, 100, 300, 1000])
+def test_narrow_path_is_used_to_four_fifths_and_delays_no_frame_by_more_than_150_ms(rate_kbps: int) -> None:
+    run = call(f"rate={rate_kbps},delay=20")
+    assert run.goodput_kbps(2_000.0, 60_000.0) > 0.8 * rate_kbps
+    assert run.delay_ms(0.95) < 150.0
+    early, late = run.goodput_kbps(10_000.0, 30_000.0), run.goodput_kbps(40_000.0, 60_000.0)
+    assert late == pytest.approx(early, rel=0.15)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("losses", ["loss=10", "loss=5,burst=3", "loss=2"])
+def test_random_losses_are_not_taken_for_congestion(losses: str, seed: int) -> None:
+    run = call(f"rate=100,delay=20,{losses}", seed=seed)
+    assert run.goodput_kbps(2_000.0, 60_000.0) > 58.0
+    assert run.delay_ms(0.95) < 150.0
+
+
+def test_step_down_and_up_again_settles() -> None:
+    wide, narrow = parse_impairment("delay=20,rate=150"), parse_impairment("delay=20,rate=50")
+    run = call(replace(wide, trace=((0.0, wide), (20.0, narrow), (40.0, wide))))
+    rates = dict(run.rates)
+    assert min(rates[at] for at in rates if 20_000.0 <= at < 22_000.0) < 50.0
+    assert max(rates[at] for at in rates if 40_000.0 <= at < 43_000.0) > 0.8 * 150.0
+    assert run.goodput_kbps(22_000.0, 40_000.0) > 40.0 and run.goodput_kbps(43_000.0, 60_000.0) > 120.0
+    assert run.delay_ms(0.99) < 400.0
+
+
+def test_start_far_above_the_path_recovers_within_seconds() -> None:
+    run = call("rate=40,delay=20", initial_kbps=1000.0)
+    assert dict(run.rates)[8_000.0] < 60.0
+    assert run.delay_ms(0.95, after_ms=8_000.0) < 160.0
+
+
+def test_short_queue_that_overflows_is_noticed_by_its_losses() -> None:
+    run = call("rate=100,delay=20,queue=60")
+    assert run.goodput_kbps(2_000.0, 60_000.0) > 75.0
+    assert len(run.delivered) > 0.93 * (60 * FPS - run.refused)
+
+
+def test_open_path_is_explored_and_a_rate_that_is_not_used_is_not_raised_for_ever() -> None:
+    assert dict(call("delay=20", 20.0).rates)[19_000.0] > 3000.0
+    assert max(rate for _, rate in call("delay=20", 60.0, most_kbps=40.0).rates) < 320.0
+
+
+def test_stalls_of_a_busy_machine_refuse_no_frame_of_a_call_that_uses_little() -> None:
+    run = call("delay=1", 60.0, initial_kbps=1000.0, most_kbps=50.0, stall_ms=100.0)
+    assert run.refused == 0
+
+
+def test_long_path_is_used() -> None:
+    assert call("rate=200,delay=200").goodput_kbps(3_000.0, 60_000.0) > 140.0
+
+
+def test_blackout_is_survived_and_the_rate_comes_back() -> None:
+    good, dead = parse_impairment("delay=20,rate=100"), parse_impairment("loss=100")
+    run = call(replace(good, trace=((0.0, good), (20.0, dead), (22.0, good))))
+    assert run.goodput_kbps(28_000.0, 60_000.0) > 75.0
+
+
+def test_rate_stays_in_its_limits() -> None:
+    estimator = BandwidthEstimator(100.0, min_kbps=20.0, max_kbps=120.0)
+    for number in range(2000):
+        now = 33.0 * number
+        estimator.acknowledged(now, now + 20.0, 1000, now + 40.0)
+    assert estimator.rate_kbps == 120.0
+    for number in range(2000, 4000):
+        estimator.lost(33.0 * number)
+    assert estimator.rate_kbps == 20.0 and estimator.loss == 1.0
+
+
+def test_one_late_frame_is_no_queue_and_a_growing_delay_is() -> None:
+    detector = DelayDetector()
+    for number in range(30):
+        detector.add(33.0 * number, 33.0 * number + 5020.0 + (100.0 if number == 20 else 0.0))
+        assert detector.usage(40.0) is Usage.FREE
+    for number in range(30, 45):
+        detector.add(33.0 * number, 33.0 * number + 5020.0 + 12.0 * (number - 30))
+    assert detector.usage(40.0) is Usage.OVERUSED
+    for number in range(45, 52):
+        detector.add(33.0 * number, 33.0 * number + 5020.0 + 168.0 - 20.0 * (number - 44))
+    assert detector.usage(40.0) in (Usage.DRAINING, Usage.FREE)

@@ -1,0 +1,225 @@
+"""How much the path carries: a delay gradient, losses and AIMD, from acknowledgements. Pure: told the time, no socket.
+
+After Google Congestion Control (draft-ietf-rmcat-gcc-02): the queue is seen in one-way delays before it costs a loss.
+Unlike there, the standing queue itself counts beside its slope, because a few frames a second make a noisy slope.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+from vidcodec.link.pacing import WindowedMinimum
+
+RATE_WINDOW_MS = 600.0
+TREND_WINDOW_MS = 400.0
+PERSISTENCE = 4  # frames
+LOSS_WINDOW_MS = 3000.0
+GAINS = (0.08, 0.4, 0.7)  # growth a second: near the last overuse, well below it, nothing known
+BASE_MEMORY_MS = 20_000.0
+
+
+class Usage(Enum):
+    """What the delays say about the path."""
+
+    FREE = "free"
+    FILLING = "filling"
+    DRAINING = "draining"
+    OVERUSED = "overused"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    sent_ms: float
+    received_ms: float
+    wire_bytes: int
+
+
+class DelayDetector:
+    """Reads the queue from one-way delays: their excess over the smallest of the last 20 s, and its slope.
+
+    The peer's clock may be offset by anything: only differences count.
+    """
+
+    def __init__(self) -> None:
+        self._base = WindowedMinimum(BASE_MEMORY_MS)
+        self._samples: deque[tuple[float, float]] = deque()
+        self._recent: deque[float] = deque(maxlen=PERSISTENCE)
+        self.slope = 0.0
+
+    def add(self, sent_ms: float, received_ms: float, excess_ms: float = 0.0) -> None:
+        """Take one frame.
+
+        Args:
+            sent_ms: on our clock.
+            received_ms: on the peer's clock.
+            excess_ms: how much longer than others the frame is on the bottleneck, because it is larger; no queue.
+        """
+        delay_ms = received_ms - sent_ms
+        self._base.add(sent_ms, delay_ms)
+        met_ms = max(0.0, delay_ms - (self._base.value or 0.0) - excess_ms)
+        self._recent.append(met_ms)
+        self._samples.append((sent_ms, met_ms))
+        while sent_ms - self._samples[0][0] > TREND_WINDOW_MS:
+            self._samples.popleft()
+        self.slope = _slope(self._samples)
+
+    @property
+    def queue_ms(self) -> float:
+        """The queue that all of the last few frames met: a single late one is a stall of a machine, not a queue."""
+        return min(self._recent) if len(self._recent) == PERSISTENCE else 0.0
+
+    def usage(self, tolerance_ms: float) -> Usage:
+        """What the delays say.
+
+        Args:
+            tolerance_ms: a queue that is no sign of overuse yet.
+        """
+        if self.queue_ms > tolerance_ms and (self.slope > -0.05 or self.queue_ms > 4.0 * tolerance_ms):
+            return Usage.OVERUSED
+        if self.queue_ms > 0.5 * tolerance_ms:
+            return Usage.DRAINING if self.slope < 0.0 else Usage.FILLING
+        return Usage.FREE
+
+
+class BandwidthEstimator:
+    """Rate that frames may take on the wire, kbit/s.
+
+    Falls to 85 % of what arrived when the queue says overuse. Grows as long as it is used and the queue stays empty: by
+    8 % of itself a second near the rate of the last overuse, three times faster every half second, up to 70 %.
+    Losses alone lower it only when they are 15 % more than the path usually has: a queue shows in the delay first.
+    """
+
+    def __init__(self, initial_kbps: float, min_kbps: float = 20.0, max_kbps: float = 50_000.0) -> None:
+        self.rate_kbps = initial_kbps
+        self.detector = DelayDetector()
+        self._min_kbps = min_kbps
+        self._max_kbps = max_kbps
+        self._samples: deque[_Sample] = deque()
+        self._fates: deque[tuple[float, bool]] = deque()
+        self._capacity_kbps: float | None = None
+        self._lowered_ms = float("-inf")
+        self._grown_ms: float | None = None
+        self._free_ms = 0.0
+        self._usual_loss = WindowedMinimum(BASE_MEMORY_MS)
+        self._round_trip_ms = 100.0
+
+    @property
+    def received_kbps(self) -> float | None:
+        """What arrived lately, None before it can be told."""
+        if len(self._samples) < 4:
+            return None
+        span_ms = max(sample.received_ms for sample in self._samples) - min(s.received_ms for s in self._samples)
+        total = sum(sample.wire_bytes for sample in list(self._samples)[1:])
+        return total * 8.0 / max(span_ms, 1.0)
+
+    @property
+    def loss(self) -> float:
+        """Share of frames lost in the last three seconds, 0..1."""
+        return sum(lost for _, lost in self._fates) / len(self._fates) if self._fates else 0.0
+
+    def acknowledged(self, sent_ms: float, received_ms: float, wire_bytes: int, now_ms: float) -> None:
+        """A frame arrived.
+
+        Args:
+            sent_ms: on our clock.
+            received_ms: on the peer's clock, whatever its offset.
+            wire_bytes: its bytes on the wire.
+            now_ms: on our clock.
+        """
+        self._round_trip_ms += 0.1 * (min(now_ms - sent_ms, 2000.0) - self._round_trip_ms)
+        excess_bytes = max(0.0, wire_bytes - self._mean_bytes) if self._samples else 0.0
+        self.detector.add(sent_ms, received_ms, excess_bytes * 8.0 / self._path_kbps)
+        self._samples.append(_Sample(sent_ms, received_ms, wire_bytes))
+        while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
+            self._samples.popleft()
+        self._fate(now_ms, False)
+        self._update(now_ms)
+
+    def lost(self, now_ms: float) -> None:
+        """A frame was given up."""
+        self._fate(now_ms, True)
+        self._update(now_ms)
+
+    @property
+    def _path_kbps(self) -> float:
+        """Best guess of the bottleneck for a frame's own time on it."""
+        return self._capacity_kbps or self.rate_kbps
+
+    @property
+    def _mean_bytes(self) -> float:
+        """Mean size of the frames of the rate window, 0 before the first."""
+        return sum(sample.wire_bytes for sample in self._samples) / max(1, len(self._samples))
+
+    @property
+    def _tolerance_ms(self) -> float:
+        """A queue of one frame is how frames meet, not overuse."""
+        return 25.0 + self._mean_bytes * 8.0 / self._path_kbps
+
+    def _fate(self, now_ms: float, lost: bool) -> None:
+        self._fates.append((now_ms, lost))
+        while now_ms - self._fates[0][0] > LOSS_WINDOW_MS:
+            self._fates.popleft()
+
+    def _update(self, now_ms: float) -> None:
+        usage = self.detector.usage(self._tolerance_ms)
+        received = self.received_kbps
+        if usage is Usage.OVERUSED:
+            self._lower(now_ms, received, 0.85)
+        elif self._losing_more(now_ms):
+            sent = None if received is None else min(self.rate_kbps, received / max(1.0 - self.loss, 0.1))
+            self._lower(now_ms, sent, 1.0 - 0.5 * self.loss)
+            self._fates.clear()
+        elif usage is Usage.FREE:
+            self._raise(now_ms, received)
+        else:
+            self._grown_ms, self._free_ms = now_ms, 0.0
+
+    def _losing_more(self, now_ms: float) -> bool:
+        """Whether losses are more than this path's own: many more, or some beside a queue (a short one overflows)."""
+        loss = self.loss
+        if len(self._fates) < 20:
+            return loss > 0.5 and len(self._fates) >= 8
+        self._usual_loss.add(now_ms, loss)
+        queued = self.detector.queue_ms > 0.4 * self._tolerance_ms
+        return (queued and loss > 0.08) or loss > min(self._usual_loss.value or 0.0, 0.2) + 0.15
+
+    def _lower(self, now_ms: float, received: float | None, factor: float) -> None:
+        """At most once in a round trip and 200 ms: the effect of the last time has to be seen first."""
+        self._grown_ms, self._free_ms = now_ms, 0.0
+        if now_ms - self._lowered_ms < self._round_trip_ms + 200.0:
+            return
+        again = now_ms - self._lowered_ms < 1500.0
+        self._lowered_ms = now_ms
+        if received is None or (received < 0.4 * self.rate_kbps and not again):
+            # We did not use the rate, so this may be somebody else's queue, or a stall: do not give up all of it.
+            self.rate_kbps = max(self._min_kbps, 0.5 * self.rate_kbps)
+            return
+        self._capacity_kbps = received
+        self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, factor * received))
+
+    def _raise(self, now_ms: float, received: float | None) -> None:
+        since_ms = 0.0 if self._grown_ms is None else min(now_ms - self._grown_ms, 200.0)
+        self._grown_ms = now_ms
+        if received is None or received < 0.3 * self.rate_kbps or now_ms - self._lowered_ms < 500.0:
+            return
+        self._free_ms = self._free_ms + since_ms if received > 0.6 * self.rate_kbps else 0.0
+        known = self._capacity_kbps
+        near, below, unknown = GAINS
+        gain = near
+        if self._free_ms > 0.0 and (known is None or self.rate_kbps < 0.8 * known):
+            gain = unknown if known is None else below
+        gain = min(gain * 9.0 ** (self._free_ms / 1000.0), unknown)
+        if known is not None and self.rate_kbps > 1.1 * known:
+            self._capacity_kbps = None
+        self.rate_kbps = min(self._max_kbps, self.rate_kbps * (1.0 + gain) ** (since_ms / 1000.0))
+
+
+def _slope(points: deque[tuple[float, float]]) -> float:
+    """Least-squares slope."""
+    count = len(points)
+    if count < 3:
+        return 0.0
+    mean_x = sum(x for x, _ in points) / count
+    mean_y = sum(y for _, y in points) / count
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
