@@ -83,6 +83,7 @@ class Receiver:
         """Serve until told to stop; returns the exit status."""
         from receiver.display import Window, choose_display
         from vidcodec.codec import load_codec
+        from vidcodec.realtime import call_threads, prepare
         from vidcodec.sidechannel import ENVIRONMENT, SideReceiver
 
         options = self.options
@@ -91,7 +92,9 @@ class Receiver:
         if os.environ.get(ENVIRONMENT):
             self._side = SideReceiver(os.environ[ENVIRONMENT])
         weights = Path(options.weights) if options.weights else None
-        codec = load_codec(options.model, options.device, options.precision, options.threads, weights)
+        threads = call_threads(options.threads)
+        codec = load_codec(options.model, options.device, options.precision, threads, weights)
+        prepare(codec)
         info = codec.info
         self._know_codec(codec)
         window = Window() if display == "window" else None

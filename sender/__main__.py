@@ -152,6 +152,7 @@ class Sender:
         from sender.capture import open_source_or_sample
         from sender.loopback import LoopbackReceiver
         from vidcodec.codec import load_codec
+        from vidcodec.realtime import call_threads, prepare
 
         options = self.options
         url = with_token(options.connect, options.token_file) if options.connect else None
@@ -165,7 +166,9 @@ class Sender:
                 print(notice, flush=True)
             loopback = stack.enter_context(LoopbackReceiver(receiver_arguments(options))) if options.loopback else None
             weights = Path(options.weights) if options.weights else None
-            codec = load_codec(options.model, options.device, options.precision, options.threads, weights)
+            threads = call_threads(options.threads)
+            codec = load_codec(options.model, options.device, options.precision, threads, weights)
+            prepare(codec)
             if url is None:
                 assert loopback is not None  # check_options: one of the two
                 url = loopback.url()
