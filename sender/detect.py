@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,12 +56,13 @@ class Detection:
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Keep OpenCV's own warnings off stderr: what matters is raised as an error of ours."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(0)
+    control: Any = getattr(cv2.utils, "logging", cv2)  # OpenCV moved it in 4.13
+    level = control.getLogLevel()
+    control.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        control.setLogLevel(level)
 
 
 class FaceDetector:
