@@ -153,7 +153,7 @@ def test_command_writes_json_table_and_plots_and_the_second_run_measures_nothing
     result = json.loads((tmp_path / "out" / "rd.json").read_text())
     assert {row["codec"] for row in result["summary"]} == {"vp8", "bicubic2x", "x264-veryfast"}
     assert result["clips"][0]["frames"] == 6 and result["clips"][0]["fps"] == 25
-    assert len(result["points"]) == 7 + 7 + 1
+    assert len(result["points"]) == 8 + 8 + 1
     page = (tmp_path / "out" / "rd.md").read_text()
     assert "libvpx deadline=realtime cpu-used=5 lag-in-frames=0" in page
     for name in ("rd_a.png", "rd_mean.png"):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vidcodec.baselines.scaling import SCALES, bicubic, scale_down, scale_up
 from vidcodec.baselines.settings import VideoSettings, find_peer
-from vidcodec.baselines.video import VideoDecoder, VideoEncoder
+from vidcodec.baselines.video import VideoDecoder, VideoEncoder, strip_sei
 from vidcodec.errors import UsageError
 from vidcodec.wire import wire_bytes
 
@@ -129,6 +129,8 @@ class Baseline:
             return BaselineFrame(self._picture, 0, 0, sent=False)
         assert self._encoder is not None and self._decoder is not None  # set by _follow
         packet = self._encoder.encode(scale_down(frame, self.scale))
+        if self._settings.decoder == "h264":
+            packet = strip_sei(packet)  # x264's version string would come again with every new encoder
         self._picture = scale_up(self._decoder.decode(packet), frame.shape[1], frame.shape[0])
         sent_bytes = wire_bytes(len(packet), self._settings.transport)
         self._debt_bytes = max(self._debt_bytes + sent_bytes - budget_bytes, -DEBT_S * self.fps * budget_bytes)

@@ -24,7 +24,7 @@ class VideoSettings:
         quality_options: set for a fixed quality; `{q}` stands for the level.
         bitrate_options: set for a bitrate; `{bps}` is bit/s, `{kbps}` kbit/s, `{buffer}` bits of the rate buffer.
         decoder_options: set in the decoder.
-        ladder: `q` from few bits to many; `levels_at` picks seven of them.
+        ladder: `q` from few bits to many; `levels_at` picks eight of them.
         pixel_format: what the encoder is fed.
         smallest: the least width and height it codes.
     """
@@ -47,9 +47,9 @@ class VideoSettings:
         return self.levels_at(1)
 
     def levels_at(self, scale: int) -> tuple[int, ...]:
-        """Seven rate points that give about 10 to 150 kbit/s of a 192x192 face at 30 fps: finer ones when smaller."""
-        first = {1: 0, 2: 2}.get(scale, 4)
-        return self.ladder[first : first + 7]
+        """Eight rate points that give about 10 to 150 kbit/s of a 192x192 face at 30 fps: finer ones when smaller."""
+        first = {1: 0, 2: 2}.get(scale, 3)
+        return self.ladder[first : first + 8]
 
     def with_quality(self, q: int) -> Options:
         """Options of one rate-distortion point."""

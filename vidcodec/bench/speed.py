@@ -1,0 +1,278 @@
+"""`bench speed`: GMAC, milliseconds, GMAC/s and memory of every codec, ours and peers, in one run.
+
+Each codec runs alone in a process of its own, one after the other, so that memory is its own and no two disturb each
+other. Multiply-accumulates are counted by torch as the operators run (one encode and one decode), so they are those of
+the code that was timed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidcodec.bench.clips import Clip, find_clips, read_clip
+from vidcodec.bench.coders import MODELS, ModelSpec, Spec, find_spec
+from vidcodec.bench.tables import number, table
+from vidcodec.cli import add_shared, check_shared
+from vidcodec.errors import InputError
+
+Frame = NDArray[np.uint8]
+
+FRAMES = 200
+WARM_UP = 20
+PEERS = ("x264-veryfast", "x264-medium", "x265-medium", "vp8", "vp9", "svtav1")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of one codec.
+
+    Attributes:
+        codec, stage: `encode` or `decode`, from frame to packet bytes and back, conversion included.
+        median_ms, p95_ms: over `frames` frames after warm-up.
+        gmac: thousand million multiply-accumulates of the network a frame; None for peers.
+        gmac_per_s: of the whole stage, entropy coding and everything else included.
+        peak_mb: most memory its process ever held, imports included (device memory on CUDA).
+        threads, device, precision: where it ran.
+    """
+
+    codec: str
+    stage: str
+    median_ms: float
+    p95_ms: float
+    gmac: float | None
+    gmac_per_s: float | None
+    peak_mb: float
+    frames: int
+    threads: int
+    device: str
+    precision: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="vidcodec bench speed", description=__doc__)
+    parser.add_argument("--clips", nargs="+", metavar="DIR|FILE", help="video to code (default: a synthetic one)")
+    parser.add_argument("--codecs", nargs="+", metavar="NAME", help="default: our models and the peers at full size")
+    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_shared(parser, "frames", "threads", "device", "precision", device="cpu")
+    options = parser.parse_args(argv)
+    check_shared(options)
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    clip = _frames(options.clips, (options.frames or FRAMES) + WARM_UP)
+    threads = options.threads or 1
+    stages: list[Stage] = []
+    notes: list[str] = []
+    for name in options.codecs or (*MODELS, *PEERS):
+        try:
+            spec = find_spec(name, options.device, options.precision)
+            stages += _alone(_time_codec, spec, clip, threads)
+        except InputError as error:
+            notes.append(f"{name}: not measured ({error})")
+            console.print(notes[-1], highlight=False)
+            continue
+        console.print(f"{name}: done", highlight=False)
+    result = {
+        "machine": _alone(machine, threads, options.device),
+        "frames": len(clip.frames) - WARM_UP,
+        "notes": notes,
+        "stages": [{k: _rounded(v) for k, v in asdict(stage).items()} for stage in stages],
+    }
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "speed.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        (options.out / "speed.md").write_text(markdown(result), "utf-8")
+    except OSError as error:
+        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
+    print(markdown(result))
+    return 0
+
+
+def _frames(sources: list[str] | None, count: int) -> Clip:
+    """`count` frames: of the first clip, forwards and backwards, or of a drifting synthetic texture."""
+    if sources:
+        clip = read_clip(find_clips(sources)[0])
+        there_and_back = np.concatenate([clip.frames, clip.frames[::-1]])
+        repeats = -(-count // len(there_and_back))
+        return Clip(clip.name, clip.fps, np.tile(there_and_back, (repeats, 1, 1, 1))[:count], clip.sha256)
+    y, x = np.mgrid[0:192, 0:192] / 192
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 3, (192, 192, 3))
+    frames = [
+        128 + 60 * np.stack([np.sin(8 * x + i / 20 + c) * np.cos(6 * y - i / 31) for c in range(3)], 2) + noise
+        for i in range(count)
+    ]
+    return Clip("synthetic", 30.0, np.clip(frames, 0, 255).astype(np.uint8), "synthetic")
+
+
+def _alone(body: Callable[..., Any], *arguments: Any) -> Any:
+    """Run in a fresh process, so that memory and threads are its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(body, *arguments).result()
+
+
+def _limit(threads: int) -> None:
+    import cv2
+    import torch
+
+    cv2.setNumThreads(threads)
+    torch.set_num_threads(threads)
+
+
+def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
+    """In a process of its own: encode and decode in turn, as a call does."""
+    _limit(threads)
+    level = spec.levels[len(spec.levels) // 2]
+    encoder, decoder = spec.open_encoder(level, clip.fps), spec.open_decoder()
+    _limit(threads)  # loading a model sets torch to one thread
+    times: dict[str, list[float]] = {"encode": [], "decode": []}
+    try:
+        for frame in clip.frames:
+            start = time.perf_counter()
+            packet = encoder.encode(frame)
+            middle = time.perf_counter()
+            decoder.decode(packet)
+            times["encode"].append((middle - start) * 1000)
+            times["decode"].append((time.perf_counter() - middle) * 1000)
+        own = isinstance(spec, ModelSpec)
+        gmac: dict[str, float | None] = {"encode": None, "decode": None}
+        if own:
+            gmac["encode"] = count_gmac(lambda: encoder.encode(clip.frames[-1]))
+            # A packet that follows the last decoded one, made outside the count.
+            following = spec.open_encoder(level, clip.fps), spec.open_decoder()
+            packets = [following[0].encode(frame) for frame in clip.frames[:2]]
+            following[1].decode(packets[0])
+            gmac["decode"] = count_gmac(lambda: following[1].decode(packets[1]))
+    finally:
+        encoder.close()
+    device = spec.device if isinstance(spec, ModelSpec) else "cpu"
+    precision = spec.precision if isinstance(spec, ModelSpec) else "integer"
+    stages = []
+    for stage, values in times.items():
+        kept = values[WARM_UP:]
+        median_ms = float(np.median(kept))
+        work = gmac[stage]
+        stages.append(
+            Stage(
+                codec=spec.name,
+                stage=stage,
+                median_ms=median_ms,
+                p95_ms=float(np.percentile(kept, 95)),
+                gmac=work,
+                gmac_per_s=work / median_ms * 1000 if work else None,
+                peak_mb=_peak_mb(device),
+                frames=len(kept),
+                threads=threads if own else 1,
+                device=device,
+                precision=precision,
+            )
+        )
+    return stages
+
+
+def count_gmac(body: Callable[[], object]) -> float:
+    """Thousand million multiply-accumulates of the convolutions and matrix products that `body` runs in torch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        body()
+    return counter.get_total_flops() / 2e9
+
+
+def _peak_mb(device: str) -> float:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def machine(threads: int, device: str) -> dict[str, Any]:
+    """What ran, and the fastest it can multiply: a 1x1 convolution (a matrix product) and a 3x3 one."""
+    import torch
+
+    _limit(threads)
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    cuda = device in ("auto", "cuda") and torch.cuda.is_available()
+    return {
+        "cpu": name,
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "peak_1x1_gmac_per_s": round(_conv_peak(256, 1, cuda), 1),
+        "peak_3x3_gmac_per_s": round(_conv_peak(128, 3, cuda), 1),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _conv_peak(channels: int, kernel: int, cuda: bool) -> float:
+    """GMAC/s of one convolution at 48x48, best of several: what a network could reach at most."""
+    import torch
+
+    place = torch.device("cuda" if cuda else "cpu")
+    kind = torch.float16 if cuda else torch.float32
+    x = torch.randn(1, channels, 48, 48, device=place, dtype=kind).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(channels, channels, kernel, kernel, device=place, dtype=kind)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(30):
+            start = time.perf_counter()
+            for _ in range(4):
+                torch.nn.functional.conv2d(x, weight, padding=kernel // 2)
+            if cuda:
+                torch.cuda.synchronize()
+            best = min(best, (time.perf_counter() - start) / 4)
+    return 48 * 48 * channels * channels * kernel * kernel / 1e9 / best
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The run as a page."""
+    on = result["machine"]
+    header = ["codec", "stage", "median ms", "p95 ms", "GMAC", "GMAC/s", "peak MB", "threads", "device"]
+    rows = [
+        [
+            row["codec"],
+            row["stage"],
+            number(row["median_ms"], 2),
+            number(row["p95_ms"], 2),
+            number(row["gmac"], 3),
+            number(row["gmac_per_s"], 1),
+            number(row["peak_mb"], 0),
+            str(row["threads"]),
+            f"{row['device']} {row['precision']}",
+        ]
+        for row in result["stages"]
+    ]
+    where = f"{on['cpu']}, {on['cores']} cores" + (f", {on['gpu']}" if on["gpu"] else "")
+    notes = "".join(f"\n* {note}" for note in result["notes"])
+    return (
+        f"{where}; torch {on['torch']}, {on['threads']} thread(s); {result['frames']} frames after {WARM_UP} of "
+        f"warm-up. This machine multiplies at most {on['peak_1x1_gmac_per_s']} GMAC/s in a 1x1 and "
+        f"{on['peak_3x3_gmac_per_s']} in a 3x3 convolution; load when measured: {on['load']}.\n\n"
+        f"{table(header, rows)}{notes}\n"
+    )
