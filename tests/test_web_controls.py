@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidcodec.errors import UsageError
-from vidcodec.web.controls import Change, call_controls, describe, parse_change, parse_message
+from vidcodec.web.controls import (
+    Change,
+    call_controls,
+    describe,
+    offered_controls,
+    parse_change,
+    parse_message,
+)
 
 ALL = call_controls(
     qualities=64,
@@ -92,3 +99,35 @@ def test_deep_or_long_message_is_refused() -> None:
     for text in ("[" * 4000, '{"type": "' + "x" * 5000 + '"}'):
         with pytest.raises(UsageError):
             parse_message(text)
+
+
+OFFER = {"qualities": 64, "bitrate_kbps": [5, 200], "baselines": ["vp8", "none"], "crop": True, "pause": True}
+
+
+def test_offer_of_a_peer_gives_its_controls() -> None:
+    expected = call_controls(qualities=64, bitrate_kbps=(5, 200), baselines=("vp8", "none"), crop=True, pause=True)
+    assert offered_controls(json.loads(json.dumps(OFFER))) == expected
+    assert offered_controls({}) == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"qualities": 0},
+        {"qualities": True},
+        {"qualities": 10**9},
+        {"bitrate_kbps": [5]},
+        {"bitrate_kbps": [200, 5]},
+        {"bitrate_kbps": [5, float("inf")]},
+        {"bitrate_kbps": "5"},
+        {"baselines": "vp8"},
+        {"baselines": ["x" * 99]},
+        {"baselines": ["a\nb"]},
+        {"baselines": ["a"] * 99},
+        {"crop": 1},
+        {"shutdown": True},
+    ],
+)
+def test_unsound_offer_of_a_peer_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        offered_controls({**OFFER, **change})

@@ -13,6 +13,9 @@ from typing import Any
 from vidcodec.errors import UsageError
 
 MAX_MESSAGE_BYTES = 4096
+MAX_QUALITIES = 64
+MAX_KBPS = 1e6
+MAX_OPTIONS = 16
 
 Value = float | str | bool | None
 
@@ -137,6 +140,34 @@ def call_controls(
     if refresh:
         controls.append(Action("refresh", "Refresh"))
     return tuple(controls)
+
+
+def offered_controls(offer: Mapping[str, Any]) -> tuple[Control, ...]:
+    """The controls of an offer that came from a peer: a JSON object of `call_controls`' arguments.
+
+    Raises:
+        UsageError: it is no such object.
+    """
+    flags = ("crop", "pause", "refresh", "record", "impair")
+    unknown = set(offer) - {"qualities", "bitrate_kbps", "baselines", *flags}
+    if unknown or any(not isinstance(offer.get(flag, False), bool) for flag in flags):
+        raise UsageError("the offer of controls has unknown or unsound fields")
+    qualities, rates, baselines = offer.get("qualities"), offer.get("bitrate_kbps"), offer.get("baselines", [])
+    if qualities is not None and (type(qualities) is not int or not 1 <= qualities <= MAX_QUALITIES):
+        raise UsageError("the offer of controls has an unsound number of qualities")
+    if rates is not None:
+        sound = isinstance(rates, list) and [type(rate) for rate in rates] in ([int, int], [float, float])
+        if not sound or not 0 < rates[0] < rates[1] < MAX_KBPS:
+            raise UsageError("the offer of controls has an unsound range of rates")
+    words = isinstance(baselines, list) and len(baselines) <= MAX_OPTIONS
+    if not words or any(not isinstance(word, str) or not word.isprintable() or len(word) > 32 for word in baselines):
+        raise UsageError("the offer of controls names unsound baselines")
+    return call_controls(
+        qualities=qualities,
+        bitrate_kbps=(rates[0], rates[1]) if rates else None,
+        baselines=baselines,
+        **{flag: offer.get(flag, False) for flag in flags},
+    )
 
 
 def describe(controls: Sequence[Control]) -> list[dict[str, Any]]:

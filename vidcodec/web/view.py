@@ -121,6 +121,10 @@ class WebView:
         `loss_percent`, `baseline.name`, and `link`, a dict of counters under W3C names. A few times a second."""
         self._loop.call(self._publish_figures, plain(figures))
 
+    def offer(self, controls: Sequence[Control]) -> None:
+        """Offer these controls from now on; a new call begins, and its charts are empty."""
+        self._loop.call(self._begin, tuple(controls))
+
     def settings(self, settings: Mapping[str, Any]) -> None:
         """Show what the controls stand at, by name; None for one that is not in use now (`quality` at a fixed
         bitrate). Names left out stay as they were."""
@@ -167,6 +171,13 @@ class WebView:
         self._figures = self._samples.add(figures)
         self._offer_all("figures", self._figures)
 
+    def _begin(self, controls: tuple[Control, ...]) -> None:
+        self._controls = controls
+        self._samples = Samples()
+        self._figures = self._end = ""
+        self._settings = {}
+        self._offer_all("hello", self._hello())
+
     def _publish_settings(self, settings: Mapping[str, Any]) -> None:
         self._settings |= settings
         self._offer_all("settings", to_json("settings", settings=self._settings))
@@ -179,8 +190,8 @@ class WebView:
         for page in self._server.pages:
             page.offer_text(kind, text)
 
-    def _opened(self, page: Page) -> None:
-        hello = to_json(
+    def _hello(self) -> str:
+        return to_json(
             "hello",
             title=self._title,
             panels=self._panels,
@@ -189,7 +200,9 @@ class WebView:
             series=SERIES,
             rows=self._samples.rows,
         )
-        page.offer_text("hello", hello)
+
+    def _opened(self, page: Page) -> None:
+        page.offer_text("hello", self._hello())
         for kind, text in (("figures", self._figures), ("end", self._end)):
             if text:
                 page.offer_text(kind, text)

@@ -26,14 +26,18 @@ function start() {
   const places = { number: sliders, choice: choices, switch: buttons, action: buttons };
   const controls = new Controls(places, byId("refused"), (message) => link.send(message));
 
+  // A call that is over stays on the page until the next one begins; the connection is kept up for it.
+  let over = false;
+
   const texts = {
     hello({ title, panels, controls: offered, settings, series, rows }) {
       byId("title").textContent = title;
       document.title = `${title} – vidcodec`;
       pictures.setPanels(panels);
       controls.offer(offered);
-      controls.set(settings);
       charts.reset(series, rows);
+      over = false;
+      texts.settings({ settings });
     },
     figures({ figures, row }) {
       pictures.setFigures(figures);
@@ -43,22 +47,22 @@ function start() {
     },
     settings({ settings }) {
       controls.set(settings);
-      setState("live", settings.pause ? "paused" : STATES.live);
+      if (!over) setState("live", settings.pause ? "paused" : STATES.live);
     },
     refused({ reason, settings }) {
       controls.refuse(reason);
       if (settings) controls.set(settings);
     },
     end({ reason }) {
-      link.finish();
-      setState("lost", reason);
+      over = true;
+      setState("over", reason);
     },
   };
 
   const link = new Link({
     onText: (message) => texts[message.type]?.(message),
     onFrame: (buffer) => pictures.push(buffer),
-    onState: (state) => { if (!link.over) setState(state); },
+    onState: (state) => { if (!over && state !== "live") setState(state); },
     onRefused: () => askForToken("The session is not known here any more."),
   });
   link.open();

@@ -30,7 +30,6 @@ export class Link {
     this.handlers = handlers;
     this.socket = null;
     this.waitMs = FIRST_WAIT_MS;
-    this.over = false;
   }
 
   open() {
@@ -53,7 +52,6 @@ export class Link {
   }
 
   async closed(opened) {
-    if (this.over) return;
     this.handlers.onState("lost");
     // A handshake that fails gives no reason; whether the cookie is at fault is asked by plain HTTP.
     if (!opened && !(await isKnown().catch(() => true))) {
@@ -62,11 +60,6 @@ export class Link {
     }
     setTimeout(() => this.open(), this.waitMs);
     this.waitMs = Math.min(LONGEST_WAIT_MS, 2 * this.waitMs);
-  }
-
-  // The call has ended: do not come back.
-  finish() {
-    this.over = true;
   }
 
   send(message) {

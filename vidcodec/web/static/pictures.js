@@ -30,6 +30,7 @@ export class Pictures {
   }
 
   setPanels(names) {
+    if (names.join() === this.panels.map((panel) => panel.name).join()) return;
     this.section.replaceChildren();
     this.section.style.setProperty("--panels", names.length);
     this.panels = names.map((name) => {
