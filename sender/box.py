@@ -151,6 +151,8 @@ class CropController:
         self._seen_s: float | None = None
         self._time_s: float | None = None
         self._found = False
+        self.lost = False
+        """Whether there has been no face for so long that the box eases to the centre, or rests there."""
 
     def observe(self, faces: Sequence[Face], time_s: float) -> None:
         """Take in the faces (largest first) of the frame captured at `time_s`."""
@@ -160,6 +162,7 @@ class CropController:
             self._target_size = max(size, 1.0)
             self._target_place = np.array((face.x + face.width / 2, face.y + face.height / 2))
             self._seen_s = time_s
+            self.lost = False
             if not self._found:
                 # The first face of a call: there is nothing on the screen yet that a glide would keep calm.
                 self._found = True
@@ -169,6 +172,7 @@ class CropController:
             self._seen_s = time_s
         elif time_s - self._seen_s >= self._options.lost_s:
             self._target_place, self._target_size = self._centre, float(self._largest)
+            self.lost = True
 
     def box(self, time_s: float) -> Box:
         """The box for the frame captured at `time_s`; times must not run backwards."""

@@ -1,6 +1,7 @@
 """From a frame to the codec's picture: cut the box out, scale it to 192x192, and ask for faces now and then."""
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, get_args
 
@@ -9,6 +10,8 @@ import numpy as np
 from sender.box import Box, CropController, CropOptions, centre_box
 from sender.detect import Detection, DetectorThread, FaceDetector
 from sender.scale import resize
+
+log = logging.getLogger(__name__)
 
 SIDE = 192
 Mode = Literal["face", "center", "none"]
@@ -51,6 +54,9 @@ class Cropper:
         self._shape: tuple[int, ...] = ()
         self.box: Box | None = None
         """Where the last crop was taken; None when the whole picture was."""
+        self.face_seen = False
+        """Whether there was a face in any frame so far."""
+        self._told = False
 
     def crop(self, picture: np.ndarray, captured_ns: int) -> np.ndarray:
         """The [192, 192, 3] crop of an RGB uint8 frame [H, W, 3] of any size captured at `captured_ns`."""
@@ -66,8 +72,17 @@ class Cropper:
         found = self._detect(picture, captured_ns)
         if found is not None:
             self._controller.observe(found.faces, found.captured_ns / 1e9)
+            self.face_seen = self.face_seen or bool(found.faces)
+            if self._controller.lost:
+                self.tell_lost()
         self.box = self._controller.box(captured_ns / 1e9)
         return crop_to(picture, self.box)
+
+    def tell_lost(self) -> None:
+        """Say in the log, once, that the centre stands in for a face."""
+        if not self._told:
+            self._told = True
+            log.warning("no face in the picture: taking its centre (--crop center or none does so without looking)")
 
 
 class LiveCropper(Cropper):
@@ -118,13 +133,19 @@ def crop_frames(
 
     Faces are looked for inline, `rate_hz` times per second of the file.
     """
-    detector = FaceDetector()
+    detector = FaceDetector() if mode == "face" else None
     every = max(1, round(fps / rate_hz))
     number = itertools.count()
 
     def detect(picture: np.ndarray, captured_ns: int) -> Detection | None:
-        return Detection(detector.detect(picture), captured_ns) if next(number) % every == 0 else None
+        if detector is None or next(number) % every:
+            return None
+        return Detection(detector.detect(picture), captured_ns)
 
     cropper = Cropper(mode, detect, options)
-    for index, picture in enumerate(frames):
-        yield cropper.crop(picture, round(index * 1e9 / fps))
+    try:
+        for index, picture in enumerate(frames):
+            yield cropper.crop(picture, round(index * 1e9 / fps))
+    finally:
+        if mode == "face" and not cropper.face_seen:
+            cropper.tell_lost()

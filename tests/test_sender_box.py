@@ -134,7 +134,20 @@ def test_no_face_for_two_seconds_eases_to_the_centre_without_a_jump() -> None:
 
 
 def test_without_any_face_the_box_is_the_centre_square_and_never_moves() -> None:
-    assert set(follow(lambda _: [], 6)) == {centre_box(WIDTH, HEIGHT)}
+    controller = CropController(WIDTH, HEIGHT)
+    assert set(follow(lambda _: [], 6, controller)) == {centre_box(WIDTH, HEIGHT)}
+    assert controller.lost
+
+
+def test_face_counts_as_lost_after_two_seconds_and_as_found_when_it_is_back() -> None:
+    controller = CropController(WIDTH, HEIGHT)
+    follow(lambda _: [face(200, 150)], 1, controller)
+    follow(lambda _: [], 1.5, controller, start_s=1)
+    assert not controller.lost
+    follow(lambda _: [], 1, controller, start_s=2.5)
+    assert controller.lost
+    follow(lambda _: [face(200, 150)], 0.5, controller, start_s=3.5)
+    assert not controller.lost
 
 
 def test_same_input_gives_the_same_boxes() -> None:

@@ -122,10 +122,19 @@ def placed_small(sample: list[np.ndarray]) -> list[np.ndarray]:
     return placed(sample, lambda _: (300, 180), 3)
 
 
-def test_clip_without_a_face_is_cropped_in_the_centre(sample: list[np.ndarray]) -> None:
+def test_clip_without_a_face_is_cropped_in_the_centre_and_that_is_said_once(
+    sample: list[np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
     room = [np.ascontiguousarray(frame[:, 420:]) for frame in sample]
     middle = list(crop_frames(room, 30, "center"))
-    assert all(np.array_equal(a, b) for a, b in zip(crop_frames(room, 30, "face"), middle, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(crop_frames(room * 2, 30, "face"), middle * 2, strict=True))
+    assert [record.message[:22] for record in caplog.records] == ["no face in the picture"]
+
+
+def test_clip_with_a_face_says_nothing(sample: list[np.ndarray], caplog: pytest.LogCaptureFixture) -> None:
+    assert len(list(crop_frames(sample, 30))) == len(sample)
+    assert len(list(crop_frames([sample[0][:, 420:]], 30, "none"))) == 1
+    assert caplog.records == []
 
 
 def test_offline_crop_is_the_same_every_time(sample: list[np.ndarray]) -> None:
