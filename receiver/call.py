@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from receiver.showing import CallView, Figures
 from vidcodec.calllog import CallLog, Live
 from vidcodec.codec import Codec
 from vidcodec.errors import VidcodecError
-from vidcodec.exchange import ROWS_PER_MESSAGE, receiver_stats, take_sender_stats
+from vidcodec.exchange import MAX_LABEL, ROWS_PER_MESSAGE, receiver_stats, take_sender_stats
 from vidcodec.link.framing import FrameStatus
 from vidcodec.link.messages import Hello
 from vidcodec.link.options import Closed, Frame
@@ -64,6 +64,12 @@ class Shown:
     picture: Picture
 
 
+def offered_baseline(hello: Hello) -> str:
+    """What the sender says that it runs beside ours, `none` where it says nothing sensible."""
+    named = hello.options.get("baseline")
+    return named if isinstance(named, str) and named.isprintable() and 0 < len(named) <= MAX_LABEL else "none"
+
+
 class Call:
     """Everything that runs for one sender. Made on the link's thread, `start`ed and `finish`ed on the main thread.
 
@@ -93,7 +99,8 @@ class Call:
         self._newest_decoded = -1
         self._refresh_asked_s = 0.0
         self._complained = False
-        self._figures = Figures(model=info.model_id)
+        # Known from the first frame on, so that the panels, and the size of a film of them, never change.
+        self._figures = Figures(model=info.model_id, baseline=offered_baseline(hello))
         self._view = CallView(side is not None)
         self._window: Window | None = None
         self._measurer: Measurer | None = None
@@ -160,7 +167,9 @@ class Call:
     @property
     def baseline(self) -> str:
         """What runs beside ours."""
-        return self._figures.baseline
+        scale = self.log.totals.baseline_scale
+        plain = scale == 1 or self._figures.baseline.startswith("bicubic")
+        return self._figures.baseline + ("" if plain else f" 1/{scale}")
 
     def finish(self) -> None:
         """Show and measure what is there, exchange final figures, end the link."""
@@ -185,7 +194,7 @@ class Call:
         if answer and not self.ending:
             self.on_stats(answer)
         if self._measurer is not None:
-            self._measurer.close(Figures(self.log.live(), self._figures.model, self._figures.baseline))
+            self._measurer.close(replace(self._figures, live=self.log.live()))
 
     # On threads of their own.
 
@@ -238,10 +247,7 @@ class Call:
         """Once a second tell the sender what was shown, and four times draw new figures."""
         last_s = time.monotonic()
         while not self._stop_figures.wait(0.25):
-            totals = self.log.totals
-            scale = f" 1/{totals.baseline_scale}" if totals.baseline_scale > 1 else ""
-            label = totals.baseline_codec + ("" if totals.baseline_codec.startswith("bicubic") else scale)
-            self._figures = Figures(self.log.live(), self._figures.model, label)
+            self._figures = replace(self._figures, live=self.log.live())
             if time.monotonic() - last_s >= STATS_S:
                 last_s = time.monotonic()
                 self._link.send_stats(receiver_stats(self._decoded, self._take_unsent(ROWS_PER_MESSAGE)))

@@ -111,6 +111,7 @@ class Call:
             fps=min(self._source.fps, MAX_HELLO_FPS),
             width=FRAME_SIZE,
             height=FRAME_SIZE,
+            options={"baseline": self._options.baseline},
         )
         handlers = SenderHandlers(
             on_ack=self._on_ack,

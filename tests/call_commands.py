@@ -1,5 +1,6 @@
 """The two commands as processes, for tests of whole calls. Everything is real: processes, sockets, WebRTC, codec."""
 
+import contextlib
 import json
 import os
 import queue
@@ -85,9 +86,13 @@ class Command:
 
 def children(pid: int) -> list[int]:
     """Process ids of the children of a process (Linux)."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += map(int, (task / "children").read_text().split())
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it has just ended
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == pid and state != "Z":
+                    found.append(int(entry.name))
     return found
 
 

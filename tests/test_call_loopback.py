@@ -1,0 +1,145 @@
+"""The one command of the README: both ends on this machine, over real WebRTC, with originals at hand."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from call_commands import ROOT, Command, children, only_error_line, read_report
+from test_report import FIELDS
+
+# PyAV after OpenCV, as everywhere.
+# isort: split
+import av
+
+from sender.__main__ import main
+from vidcodec.metrics import mse, psnr_db
+
+COMMON = ("--loopback", "--display", "none", "--model", "seed")
+
+
+def call(*options: str) -> int:
+    """A loopback call from this process; its receiver is a process of its own."""
+    return main([*COMMON, *options])
+
+
+def test_mse_of_the_report_is_that_of_the_recorded_pixels(tmp_path: Path) -> None:
+    report_file, recording = tmp_path / "r.json", tmp_path / "r.mkv"
+    assert call("--input", "sample", "--duration", "4", "--report", str(report_file), "--record", str(recording)) == 0
+    report = read_report(report_file)
+    assert report.keys() == FIELDS.keys()
+    assert None not in report["latency_ms"]["total"].values()
+    assert report["codec"]["model_id"] == "seed"
+    assert 0 < report["frames_shown"] <= report["frames_sent"] <= report["frames_captured"]
+    assert report["wire_kbps"] > report["payload_kbps"] > 0
+    assert 0.5 < report["ms_ssim"] < 1
+
+    ours, theirs = [], []
+    with av.open(str(recording)) as container:
+        for frame in container.decode(video=0):
+            original, shown, baseline = np.split(frame.to_ndarray(format="rgb24"), 3, axis=1)
+            ours.append(mse(original, shown))
+            theirs.append(mse(original, baseline))
+    assert len(ours) == report["frames_shown"]
+    assert report["mse"] == pytest.approx(np.mean(ours), rel=1e-9)
+    assert report["psnr_db"] == pytest.approx(psnr_db(float(np.mean(ours))))
+    assert report["baseline"]["mse"] == pytest.approx(np.mean(theirs), rel=1e-9)
+    stages = [report["latency_ms"][stage]["p50"] for stage in ("encode", "network", "decode")]
+    assert all(0 < stage < report["latency_ms"]["total"]["p99"] for stage in stages)
+
+
+def test_demo_leaves_a_film_a_picture_and_a_report_and_ends_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--input", "sample", "--demo", str(tmp_path / "demo"), "--frames", "60", "--baseline", "h264") == 0
+    assert "baseline (h264" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
+        "side_by_side.mp4",
+        "side_by_side.png",
+        "report.json",
+    }
+    picture = cv2.imread(str(tmp_path / "demo" / "side_by_side.png"))
+    with av.open(str(tmp_path / "demo" / "side_by_side.mp4")) as container:
+        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    assert frames[-1].shape == picture.shape
+    assert len(frames) >= read_report(tmp_path / "demo" / "report.json")["frames_shown"] > 0
+    panels = [picture[46:430, left : left + 384] for left in (16, 416, 816)]
+    differences = [float(np.abs(panels[0].astype(int) - panel).mean()) for panel in panels]
+    assert differences[0] == 0
+    assert all(0 < difference < 16 for difference in differences[1:]), "three versions of one face"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the receiver's process through /proc")
+def test_killed_receiver_is_noticed_within_four_seconds(tmp_path: Path) -> None:
+    report = tmp_path / "k.json"
+    with Command("sender", *COMMON, "--input", "sample", "--report", str(report)) as sending:
+        sending.wait_for("connected")
+        time.sleep(2.5)
+        (receiver,) = children(sending.pid)
+        subprocess.run(["kill", "-KILL", str(receiver)], check=True)
+        killed_s = time.monotonic()
+        assert sending.wait(20) == 4
+        # 3 s of silence, the exit of a process with torch in it, and a busy machine.
+        assert time.monotonic() - killed_s < 8.0
+    assert "silent" in only_error_line(sending.err)
+    assert read_report(report)["frames_sent"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_in_a_call_ends_it_in_order(number: int, tmp_path: Path) -> None:
+    report, film = tmp_path / "c.json", tmp_path / "c.mp4"
+    words = (*COMMON, "--input", "sample", "--report", str(report), "--record", str(film))
+    with Command("sender", *words) as sending:
+        sending.wait_for("connected")
+        time.sleep(2)
+        sending.send_signal(number)
+        assert sending.wait(20) == 0
+    assert sending.err == []
+    assert read_report(report)["frames_shown"] > 0
+    with av.open(str(film)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 0
+
+
+def test_interrupt_before_the_call_leaves_a_report_and_no_process(tmp_path: Path) -> None:
+    report = tmp_path / "e.json"
+    with Command("sender", *COMMON, "--input", "sample", "--report", str(report)) as sending:
+        time.sleep(1.0)
+        found = children(sending.pid) if Path("/proc/self/task").exists() else []
+        sending.send_signal(signal.SIGINT)
+        assert sending.wait(20) in (0, 130)
+        assert not any("Traceback" in line for line in sending.err)
+    time.sleep(0.5)
+    assert not any(Path(f"/proc/{pid}/cmdline").exists() for pid in found)
+
+
+def has_namespaces() -> bool:
+    """Whether this user may make a network namespace."""
+    unshare = shutil.which("unshare")
+    return (
+        unshare is not None
+        and subprocess.run([unshare, "-rn", "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
+LO_UP = """
+import fcntl, os, socket, struct, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14s", b"lo", 0x1 | 0x40, b""))  # SIOCSIFFLAGS: up and running
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="needs `unshare -rn`")
+def test_call_connects_at_once_on_a_machine_with_nothing_but_lo(tmp_path: Path) -> None:
+    command = ["unshare", "-rn", sys.executable, "-c", LO_UP, "-m", "sender", *COMMON, "--input", "sample"]
+    done = subprocess.run(
+        [*command, "--frames", "20"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("connected in "))
+    assert float(line.split()[2]) < 1.0
+    assert done.stderr == ""
