@@ -168,7 +168,8 @@ class FileSource(Source):
                     last = frame.time
                     yield at_s, upright(frame, stream.sample_aspect_ratio)
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{self.name}: not a readable video ({error}); give another file") from error
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{self.name}: not a readable video ({reason}); give another file") from error
 
 
 class Thinner:
