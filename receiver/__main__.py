@@ -6,6 +6,7 @@ import queue
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from vidcodec.errors import InputError, PeerError, UsageError, VidcodecError
 if TYPE_CHECKING:
     from receiver.call import Call
     from receiver.display import Window
+    from receiver.page import CallPage
     from vidcodec.codec import Codec
     from vidcodec.link.server import ReceiverServer
     from vidcodec.sidechannel import SideReceiver
@@ -44,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cert", metavar="FILE.pem", type=Path, help="serve https with this certificate ...")
     parser.add_argument("--key", metavar="FILE.pem", type=Path, help="... and this key")
-    add_shared(parser, "model", "weights", "device", "precision", "threads", "display", "record")
+    add_shared(parser, "model", "weights", "device", "precision", "threads", "display", "web", "record")
     parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture of the call, with its figures")
     add_shared(parser, "report", "duration", "frames", "log-level")
     return parser
@@ -78,6 +80,7 @@ class Receiver:
         self.served = 0
         self._by_link: dict[int, Call] = {}
         self._side: SideReceiver | None = None
+        self._page: CallPage | None = None
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
@@ -98,7 +101,11 @@ class Receiver:
         info = codec.info
         self._know_codec(codec)
         window = Window() if display == "window" else None
-        with self._listen(codec, token) as server:
+        with ExitStack() as stack:
+            if display == "web" or options.web:
+                self._page = self._open_page(token)
+                stack.callback(self._page.close)
+            server = stack.enter_context(self._listen(codec, token))
             if self._side is None:
                 print(f"model {info.model_id} on {info.device} ({info.precision}), display: {display}")
                 print(f"listening at {server.url}\non the other side run:\n  {server.command_line}", flush=True)
@@ -113,6 +120,15 @@ class Receiver:
                 if self._side is not None or options.once or options.duration or options.frames or self.stop.requested:
                     return status
                 print(f"waiting for the next call at {server.url} (Ctrl-C ends)", flush=True)
+
+    def _open_page(self, token: str | None) -> "CallPage":
+        """The web page. In loopback our stdout belongs to the sender, whose token is not for viewers."""
+        from receiver.page import CallPage
+
+        loopback = self._side is not None
+        page = CallPage(self.options.web or "127.0.0.1:0", loopback, None if loopback else token)
+        print(f"watch the call at {page.url}", file=sys.stderr if loopback else sys.stdout, flush=True)
+        return page
 
     def _know_codec(self, codec: "Codec") -> None:
         from vidcodec.report import CodecFigures, Report
@@ -176,8 +192,9 @@ class Receiver:
         error: BaseException | None = None
         with self.stop.deferred():
             try:
-                measurer = Measurer(self._side, codec.info, call.fps, options.record, options.snapshot)
-                call.start(window, measurer)
+                page = self._page
+                measurer = Measurer(self._side, codec.info, call.fps, options.record, options.snapshot, page=page)
+                call.start(window, measurer, page)
                 with LiveFigures(codec.info.model_id, quiet) as figures:
                     error = self._watch(call, window, figures)
             except VidcodecError as failure:
@@ -186,6 +203,8 @@ class Receiver:
                 call.finish()
             except VidcodecError as failure:
                 error = error or failure
+        if self._page is not None:
+            self._page.end(str(error) if error is not None else "the call is over")
         self.served += 1
         self.report = call.log.report()
         if options.report:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from receiver.decoding import FrameDecoder, PacketQueue, Verdict
 from receiver.display import Window
 from receiver.measuring import Measurer
+from receiver.page import CallPage
 from receiver.showing import CallView, Figures
 from vidcodec.calllog import CallLog, Live
 from vidcodec.codec import Codec
@@ -104,6 +105,8 @@ class Call:
         self._view = CallView(side is not None)
         self._window: Window | None = None
         self._measurer: Measurer | None = None
+        self._page: CallPage | None = None
+        self._steering: object = None
         self._stop_figures = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -115,6 +118,11 @@ class Call:
 
     def on_stats(self, payload: Mapping[str, Any]) -> None:
         """The sender's statistics arrived."""
+        if "steering" in payload:
+            self._steering = payload["steering"]
+            if self._page is not None:
+                self._page.heard(self._steering)
+            return
         try:
             take_sender_stats(self.log, payload)
         except ValueError as error:
@@ -131,9 +139,14 @@ class Call:
 
     # On the main thread.
 
-    def start(self, window: Window | None, measurer: Measurer) -> None:
+    def start(self, window: Window | None, measurer: Measurer, page: CallPage | None = None) -> None:
         """Begin to decode."""
         self._window = window
+        if page is not None:
+            page.begin(self._link)
+            self._page = page
+            if self._steering is not None:  # it was said before there was a page to show it
+                page.heard(self._steering)
         self._measurer = measurer
         work = (("decode", self._decode_all), ("measure", self._measure_all), ("figures", self._tell_figures))
         for name, target in work:
@@ -152,6 +165,8 @@ class Call:
             self._window.show(self._view.draw(decoded.picture, side, self._figures))
         shown_ns = time.monotonic_ns()
         self.shown += 1
+        if self._page is not None:
+            self._page.shown(decoded.number, decoded.picture)
         record = ShownFrame(decoded.number, decoded.received_ns, decoded.decoded_ns, shown_ns)
         try:
             self._to_measure.put_nowait(Shown(record, decoded.picture))
@@ -248,6 +263,8 @@ class Call:
         last_s = time.monotonic()
         while not self._stop_figures.wait(0.25):
             self._figures = replace(self._figures, live=self.log.live())
+            if self._page is not None:
+                self._page.figures(self.log, self._figures.model, self.baseline, self._link.stats)
             if time.monotonic() - last_s >= STATS_S:
                 last_s = time.monotonic()
                 self._link.send_stats(receiver_stats(self._decoded, self._take_unsent(ROWS_PER_MESSAGE)))

@@ -48,18 +48,18 @@ def _answers(family: socket.AddressFamily, address: object) -> bool:
 
 
 def choose_display(wanted: str) -> str:
-    """`window` or `none` for an option `auto`, `window` or `none`.
+    """`window`, `web` or `none` for an option `auto` or one of them.
 
     Raises:
         UsageError: a window is wanted where there is no screen.
     """
-    if wanted == "none":
-        return "none"
+    if wanted in ("none", "web"):
+        return wanted
     if has_screen():
         return "window"
     if wanted == "window":
-        raise UsageError("--display window: there is no screen here; use --display none, or set DISPLAY")
-    return "none"
+        raise UsageError("--display window: there is no screen here; use --display web or none, or set DISPLAY")
+    return "web"
 
 
 class Window:

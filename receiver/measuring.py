@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from receiver.page import CallPage
 from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder, check_ending, write_png
 from receiver.showing import CallView, Figures
 from vidcodec.calllog import MS_SSIM_EVERY
@@ -34,15 +35,24 @@ class Measurer:
         fps: nominal frame rate of the call.
         record: file to record into, or None.
         snapshot: PNG file for the last complete picture of the call, or None.
+        page: shows what was measured, or None.
 
     Raises:
         InputError: the recording cannot be written.
     """
 
     def __init__(
-        self, side: SideReceiver | None, codec: CodecInfo, fps: float, record: str | None, snapshot: str | None
+        self,
+        side: SideReceiver | None,
+        codec: CodecInfo,
+        fps: float,
+        record: str | None,
+        snapshot: str | None,
+        *,
+        page: CallPage | None = None,
     ) -> None:
         self._side = side
+        self._page = page
         self._snapshot = snapshot
         self._view = CallView(side is not None)
         self._measured = 0
@@ -67,6 +77,8 @@ class Measurer:
             InputError: the recording cannot be written any further.
         """
         side = SidePictures() if self._side is None else self._side.take(record.number, WAIT_S)
+        if self._page is not None:
+            self._page.measured(record.number, picture, side)
         if side.original is not None:
             record = replace(record, squared_error=squared_error(side.original, picture))
             if self._measured % MS_SSIM_EVERY == 0:

@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         choices=(1, 2, 4, 8),
         help="code the baseline at 1/N of the size (default: whatever is best at the rate)",
     )
-    add_shared(parser, "display", "record")
+    add_shared(parser, "display", "web", "record")
     parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture, side by side (with --loopback)")
     parser.add_argument(
         "--demo",
@@ -95,11 +95,11 @@ def check_options(options: argparse.Namespace) -> None:
     if not options.loopback and not options.connect:
         raise UsageError("say where to: --loopback, or --connect URL (the receiver prints it)")
     if options.connect:
-        for name in ("record", "snapshot"):
+        for name in ("web", "record", "snapshot"):
             if getattr(options, name):
                 raise UsageError(f"--{name} works where the call is shown: give it to the receiver, or use --loopback")
-        if options.display == "window":
-            raise UsageError("--display window works where the call is shown: give it to the receiver")
+        if options.display in ("window", "web"):
+            raise UsageError(f"--display {options.display} works where the call is shown: give it to the receiver")
     for name in ("report", "record", "snapshot"):
         check_writable(getattr(options, name), f"--{name}")
 
@@ -108,7 +108,7 @@ def receiver_arguments(options: argparse.Namespace) -> list[str]:
     """Options that the receiver of a loopback call gets from the sender's."""
     arguments = ["--model", options.model, "--display", options.display, "--log-level", options.log_level]
     arguments += ["--device", options.device, "--precision", options.precision]
-    for name in ("weights", "threads", "record", "snapshot"):
+    for name in ("weights", "threads", "web", "record", "snapshot"):
         value = getattr(options, name)
         if value is not None:
             arguments += [f"--{name}", str(value)]

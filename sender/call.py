@@ -16,6 +16,7 @@ from sender.capture import Capture, Source
 from sender.crop import LiveCropper, Mode
 from sender.measuring import Measurer, RateMeter
 from sender.path import FramePath
+from sender.steering import Settings, Steering
 from vidcodec.baselines.live import Baseline
 from vidcodec.calllog import CallLog, SenderTotals
 from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE, Codec
@@ -87,6 +88,7 @@ class Call:
         self._capture: Capture | None = None
         self._path: FramePath | None = None
         self._measurer: Measurer | None = None
+        self._steering: Steering | None = None
         self._unsent: list[SentFrame] = []
         self._unsent_lock = threading.Lock()
         self._start_ns = self._end_ns = 0
@@ -161,6 +163,11 @@ class Call:
             on_coded=self._measurer.put,
             most=options.frames,
         )
+        settings = Settings(
+            options.quality, options.bitrate_kbps, options.crop, options.baseline, options.baseline_scale
+        )
+        self._steering = Steering(settings, qualities, fps, cropper, link.send_stats)
+        self._steering.say()
         self._start_ns = time.monotonic_ns()
         self._capture = Capture(self._source)
         self._path.start(self._capture)
@@ -175,6 +182,7 @@ class Call:
             if now_s - ticked_s >= 0.25:
                 ticked_s = now_s
                 tick(self)
+            self._steering.act(self._path, self._measurer)
             time.sleep(0.01)
         self._end_ns = time.monotonic_ns()
         self._path.stop()
@@ -194,6 +202,8 @@ class Call:
             self._path.stop()
         if captured is not None:
             captured.close()
+        if self._steering is not None:
+            self._steering.close()
         link = self._link
         if link is None:
             return
@@ -232,6 +242,10 @@ class Call:
             self._path.references.asked_for_refresh(refresh.have)
 
     def _on_stats(self, payload: Mapping[str, Any]) -> None:
+        if "wish" in payload:
+            if self._steering is not None:
+                self._steering.wish(payload["wish"])
+            return
         try:
             take_receiver_stats(self.log, payload)
         except ValueError as error:

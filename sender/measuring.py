@@ -70,6 +70,7 @@ class Measurer:
         self._on_record = on_record
         self._queue: queue.Queue[Coded | None] = queue.Queue(QUEUED)
         self._measured = 0
+        self._next_baseline: Baseline | None = None
         self._thread = threading.Thread(target=self._run, name="measure", daemon=True)
         self._thread.start()
 
@@ -80,6 +81,10 @@ class Measurer:
         except queue.Full:
             self.unmeasured += 1
             self._on_record(coded.record)
+
+    def use(self, baseline: Baseline) -> None:
+        """Run another baseline from the next frame on. Any thread; of several at once the newest wins."""
+        self._next_baseline = baseline
 
     def finish(self, timeout_s: float) -> None:
         """Measure what is queued, then end."""
@@ -104,6 +109,10 @@ class Measurer:
 
     def _measure(self, coded: Coded) -> SentFrame:
         record = coded.record
+        wanted = self._next_baseline
+        if wanted is not None and wanted is not self.baseline:
+            self.baseline.close()
+            self.baseline = wanted
         if self._side is not None:
             self._side.send_original(record.number, coded.original)
         rate_kbps = self._meter.add(self._wire_bytes(record.payload_bytes))

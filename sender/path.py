@@ -101,6 +101,23 @@ class Coded:
 
 
 @dataclass(frozen=True, slots=True)
+class Orders:
+    """How frames are made from now on.
+
+    Attributes:
+        cropper: what cuts the face out.
+        quality: fixed rate point, None to hold `kbps`.
+        kbps: payload rate to hold, None for a fixed quality.
+        paused: send nothing.
+    """
+
+    cropper: LiveCropper
+    quality: int | None
+    kbps: float | None
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SendCounts:
     """What went out so far."""
 
@@ -150,6 +167,10 @@ class FramePath:
         self._wire_bytes = wire_bytes
         self._on_coded = on_coded
         self._most = most
+        self._orders: Orders | None = None
+        self._obeyed: Orders | None = None
+        self._paused = False
+        self._fps = 30.0
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -157,8 +178,13 @@ class FramePath:
         """For the link: news of a frame."""
         self.references.acknowledged(ack.number, ack.status)
 
+    def obey(self, orders: Orders) -> None:
+        """Make frames in another way, from the next one on. Any thread; the newest orders win."""
+        self._orders = orders
+
     def start(self, capture: Capture) -> None:
         """Begin to take pictures."""
+        self._fps = capture.source.fps
         self._thread = threading.Thread(target=self._run, args=(capture,), name="frames", daemon=True)
         self._thread.start()
 
@@ -182,9 +208,27 @@ class FramePath:
                     continue
                 except MailboxClosed:
                     return
+                self._follow_orders()
+                if self._paused:
+                    continue
                 self._send(frame.picture, frame.captured_ns)
         except BaseException as error:  # reported by the main thread
             self.error = error
+
+    def _follow_orders(self) -> None:
+        """The rate control belongs to this thread, so what changes it is done here."""
+        orders = self._orders
+        if orders is None or orders is self._obeyed:
+            return
+        self._obeyed = orders
+        self._cropper, self._paused = orders.cropper, orders.paused
+        if orders.kbps is None:
+            self._control = None
+            self._quality = self._quality if orders.quality is None else orders.quality
+        elif self._control is not None:
+            self._control = self._control.with_rate(orders.kbps, self._fps)
+        else:
+            self._control = RateControl.start(orders.kbps, self._fps, self._codec.info.qualities)
 
     def _send(self, picture: Picture, captured_ns: int) -> None:
         taken_ns = time.monotonic_ns()

@@ -261,6 +261,13 @@ class CallLog:
             **counts,  # type: ignore[arg-type]
         )
 
+    def recent_latency(self, frames: int = 60) -> Latency:
+        """Delay of the newest frames by stage."""
+        with self._lock:
+            newest = [stage[-frames:] for stage in self._stages]
+        values = ([value / _TICKS_PER_MS for value in stage] for stage in newest)
+        return Latency(*(Percentiles.of(stage) for stage in values))
+
     def _lost(self) -> int:
         """Frames sent and never decoded. While the call runs those on their way count as lost."""
         return max(0, self._totals.sent - max(self._decoded_count, self._shown_count))

@@ -20,9 +20,12 @@ SHARED: dict[str, dict[str, Any]] = {
     "precision": dict(choices=("auto", "fp32", "fp16", "bf16"), default="auto", help="arithmetic of the network"),
     "threads": dict(type=int, metavar="N", help="CPU threads for the network"),
     "display": dict(
-        choices=("auto", "window", "none"),
+        choices=("auto", "window", "web", "none"),
         default="auto",
-        help="how to show the call (auto: a window if any)",
+        help="how to show the call: a window, or a web page (auto: a window where there is a screen, else a page)",
+    ),
+    "web": dict(
+        metavar="HOST:PORT", help="show the call on a web page here (127.0.0.1 and a free port with --display web)"
     ),
     "record": dict(metavar="FILE", help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets)"),
     "report": dict(metavar="FILE.json", help="write the final figures to this file"),

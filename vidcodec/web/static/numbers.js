@@ -75,7 +75,9 @@ export class Numbers {
 
   setFigures(figures) {
     for (const [label, ours, baseline, format] of ROWS) {
-      this.call.set(label, [format(at(figures, ours)), baseline ? format(at(figures, baseline)) : ""]);
+      const value = at(figures, ours) ?? null;
+      if (value === null && !this.call.rows.has(label)) continue; // what this end never measures has no row
+      this.call.set(label, [format(value), baseline ? format(at(figures, baseline)) : ""]);
     }
     for (const stage of STAGES) {
       const values = ["p50", "p95", "p99"].map((key) => fixed(at(figures, `latency_ms.${stage}.${key}`), 1));
