@@ -20,7 +20,10 @@ class ModelConfig:
     memory: channels of the features carried from frame to frame. encoder_blocks, decoder_blocks: depth of the trunks.
     groups: ends of the channel groups of y, coded one after the other; the last is `latent`.
     scale_hidden: width of the integer network that chooses the entropy tables.
-    lambda_low, lambda_high: weight of the distortion (MSE on [0,1]) against bits per pixel at quality 0 and 63.
+    lambda_low, lambda_high: weight of the distortion (MSE on [0,1]) against bits per pixel at level 0 and 63.
+    pattern: offsets from a packet's quality to the level that its frame is coded at, by frame number: what a good frame
+    shows is copied by the next ones, so it is worth more bits than they are.
+    intra_boost: the same for a frame without a reference.
     """
 
     width: int = 128
@@ -30,15 +33,22 @@ class ModelConfig:
     decoder_blocks: int = 10
     groups: tuple[int, ...] = (16, 48, 128)
     scale_hidden: int = 32
-    lambda_low: float = 40.0
-    lambda_high: float = 8000.0
+    lambda_low: float = 12.0
+    lambda_high: float = 4000.0
+    pattern: tuple[float, ...] = (8.0, -6.0, -3.0, -6.0)
+    intra_boost: float = 12.0
 
     def __post_init__(self) -> None:
         if tuple(sorted(self.groups)) != self.groups or self.groups[-1] != self.latent:
             raise ValueError(f"groups {self.groups} must rise and end at latent = {self.latent}")
 
+    def level(self, quality: float, number: int, intra: bool) -> float:
+        """Level 0..63 at which frame `number` of nominal `quality` is coded."""
+        offset = self.intra_boost if intra else self.pattern[number % len(self.pattern)]
+        return min(LEVELS - 1.0, max(0.0, quality + offset))
+
     def weight(self, quality: float) -> float:
-        """Weight of the distortion at a quality, log-spaced over the levels."""
+        """Weight of the distortion at a level, log-spaced over the levels."""
         return float(self.lambda_low * (self.lambda_high / self.lambda_low) ** (quality / (LEVELS - 1)))
 
     def to_dict(self) -> dict[str, Any]:

@@ -24,6 +24,15 @@ class SearchCosts:
     merge_gain: float = 0.01
 
 
+def motion_costs(weight: float) -> SearchCosts:
+    """What a vector must save at a weight of the distortion: about 6 bits' worth, and 3 to differ from its neighbours.
+
+    One bit is worth a squared error of 1 / weight summed over the mean of three colour planes.
+    """
+    return SearchCosts(zero_gain=6.0 / weight, merge_gain=3.0 / weight)
+
+
+
 def luma(frame: np.ndarray) -> np.ndarray:
     """uint8 RGB [H, W, 3] to uint8 luma [H, W]."""
     return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)

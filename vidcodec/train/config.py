@@ -35,7 +35,7 @@ class Stage:
     lr, lr_end: learning rate at the start and end of the stage, cosine between them. warmup: steps of linear rise.
     quality_low, quality_high: range that a clip's quality is drawn from.
     quality_wander: standard deviation of its change from window to window.
-    pattern: quality offsets over the frames, repeated; empty for none.
+    context_weight: weight of the error of a prediction beside that of the picture, from a window's second frame on.
     rate_from: weight of the rate at the start of the stage, rising to 1 over `rate_ramp` steps.
     lost_share: probability that a frame is predicted from the state before the last one, as after a loss.
     """
@@ -52,7 +52,7 @@ class Stage:
     quality_low: float = 0.0
     quality_high: float = LEVELS - 1.0
     quality_wander: float = 2.0
-    pattern: tuple[float, ...] = ()
+    context_weight: float = 1.0
     rate_from: float = 1.0
     rate_ramp: int = 1
     lost_share: float = 0.03

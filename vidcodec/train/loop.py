@@ -135,10 +135,11 @@ class Trainer:
             state, older = self._swap(state, older, torch.from_numpy(lost & ~starts).to(self.device)), state
             total, bits, error = torch.zeros((), device=self.device), 0.0, 0.0
             for k in range(stage.window):
-                now = quality + (np.take(stage.pattern, phase % len(stage.pattern)) if stage.pattern else 0.0)
-                now, phase = np.clip(now, 0, 63), phase + 1
-                weights = np.array([self.config.model.weight(q) for q in now])
                 first = starts if k == 0 else np.zeros_like(starts)
+                sizes = self.config.model
+                now = np.array([sizes.level(*v) for v in zip(quality, phase, first, strict=True)])
+                phase = phase + 1
+                weights = np.array([sizes.weight(level) for level in now])
                 vectors = find_motion(frames[k], state.picture, first, weights).to(self.device)
                 x = torch.from_numpy(frames[k]).to(self.device).permute(0, 3, 1, 2).float() / 255
                 shape = (stage.batch, self.config.model.latent, stage.crop // 16, stage.crop // 16)
@@ -155,7 +156,9 @@ class Trainer:
                 )
                 state = result.state
                 weight = torch.from_numpy(weights).to(self.device, torch.float32)
-                total = total + loss_of(result, weight, rate_weight, stage.crop**2) / stage.window
+                context_weight = stage.context_weight if k else 0.0
+                loss = loss_of(result, weight, rate_weight, context_weight, stage.crop**2)
+                total = total + loss / stage.window
                 bits += float(result.bits.mean().detach()) / stage.crop**2 / stage.window
                 error += float(result.error.log10().mean().detach()) / stage.window
             self._descend(total)

@@ -38,8 +38,6 @@ def score_points(
 ) -> list[Point]:
     """Run every clip from a blank state at each quality, all qualities as one batch; rates are estimates."""
     device = next(model.parameters()).device
-    quality = torch.tensor(qualities, dtype=torch.float32, device=device)
-    weights = np.array([model.config.weight(q) for q in qualities])
     points: list[Point] = []
     with torch.no_grad():
         for clip in clips:
@@ -50,6 +48,9 @@ def score_points(
             for k in range(count):
                 picture = np.repeat(to_size(np.asarray(clip.frames[k]))[None], len(qualities), 0)
                 intra = np.full(len(qualities), k == 0)
+                levels = [model.config.level(q, k, k == 0) for q in qualities]
+                weights = np.array([model.config.weight(level) for level in levels])
+                quality = torch.tensor(levels, dtype=torch.float32, device=device)
                 vectors = find_motion(picture, state.picture, intra, weights).to(device)
                 x = torch.from_numpy(picture).to(device).permute(0, 3, 1, 2).float() / 255
                 result = code_frame(

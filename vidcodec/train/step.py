@@ -10,15 +10,18 @@ from torch import Tensor
 
 from vidcodec.networks.config import CELL
 from vidcodec.networks.model import Reference, VideoModel, news_of
-from vidcodec.networks.scales import laplace_bits
-from vidcodec.networks.search import SearchCosts, luma, search
+from vidcodec.networks.scales import decide, laplace_bits
+from vidcodec.networks.search import luma, motion_costs, search
+
+BIT_PRICE = 0.12
 
 
 class FrameResult(NamedTuple):
-    """One frame of a batch: state, mean squared error [B], bits for the gradient of y [B], true bits [B]."""
+    """One frame of a batch: state, mean squared error [B] of it and of what it was predicted from, bits for the gradient of y [B], true bits [B]."""
 
     state: Reference
     error: Tensor
+    context_error: Tensor
     soft_bits: Tensor
     bits: Tensor
     symbols: Tensor
@@ -38,14 +41,6 @@ def find_motion(frames: np.ndarray, reference: Tensor, intra: np.ndarray, weight
     return torch.from_numpy(vectors)
 
 
-def motion_costs(weight: float) -> SearchCosts:
-    """What a vector must save at a weight of the distortion: about 6 bits' worth, and 3 to differ from its neighbours.
-
-    One bit is worth a squared error of 1 / weight summed over the mean of three colour planes.
-    """
-    return SearchCosts(zero_gain=6.0 / weight, merge_gain=3.0 / weight)
-
-
 def code_frame(
     model: VideoModel,
     x: Tensor,
@@ -61,20 +56,28 @@ def code_frame(
     context = model.warped(reference, vectors)
     with cast:
         y = model.analyse(x, context, quality)
-    symbols = torch.round(y).detach()
+    with torch.no_grad():
+        guess = torch.sign(y) * torch.floor(y.abs() + 0.35)
+        symbols = decide(y, model.scales(guess, vectors, intra, quality), BIT_PRICE)
     log_scale = model.scales(symbols, vectors, intra, quality)
     bits = laplace_bits(symbols, log_scale).sum((1, 2, 3))
     # The scales learn from the true symbols; y learns from noise in place of rounding, which is smooth and, in a
     # region that ought to be silent, charges for coming near the threshold.
     soft = laplace_bits(y + noise, log_scale.detach()).sum((1, 2, 3)) if noise is not None else bits
-    y_hat = y + (symbols - y).detach()
+    y_hat = y + (symbols - y.detach())
     with cast:
         state = model.synthesise(y_hat, news_of(symbols, vectors, intra), context, quality)
     error = (state.picture - x).square().mean((1, 2, 3))
-    return FrameResult(state, error, soft, bits, symbols)
+    context_error = (context.picture - x).square().mean((1, 2, 3))
+    return FrameResult(state, error, context_error, soft, bits, symbols)
 
 
-def loss_of(result: FrameResult, weight: Tensor, rate_weight: float, pixels: int) -> Tensor:
-    """Scalar loss of one frame: lambda * D + R, divided by sqrt(lambda) so that no quality drowns the others."""
+def loss_of(result: FrameResult, weight: Tensor, rate_weight: float, context_weight: float, pixels: int) -> Tensor:
+    """Scalar loss of one frame: lambda * D + R, divided by sqrt(lambda) so that no quality drowns the others.
+
+    D holds also the error of the prediction, which charges the frame before for what it leaves behind: detail that
+    lasts is worth more than this frame, noise that does not is worth nothing.
+    """
     rate = (result.soft_bits + result.bits) / pixels
-    return ((weight * result.error + rate_weight * rate) * (100.0 / weight) ** 0.5).mean()
+    distortion = result.error + context_weight * result.context_error
+    return ((weight * distortion + rate_weight * rate) * (100.0 / weight) ** 0.5).mean()

@@ -1,0 +1,192 @@
+"""The learned codec `s`: networks for the picture, integers for the bits.
+
+    encode: motion search -> warp -> analysis -> symbols -> range coder          (bits: vidcodec.networks.symbols)
+            \\-> synthesis, exactly as the receiver does it -> picture, state'
+    decode: range coder -> symbols -> warp -> synthesis -> picture, state'
+
+Nothing that a network computes in floating point takes part in choosing a table, so a packet made on any device in any
+precision is read everywhere. Pictures may differ in the last digits between devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidcodec.codec import FRAME_SIZE, Codec, CodecInfo, Frame, State, next_header, reference_state
+from vidcodec.devices import choose_device, limit_threads
+from vidcodec.entropy import Tables
+from vidcodec.errors import DamagedPacket, InputError
+from vidcodec.networks.config import CELL, LEVELS, ModelConfig
+from vidcodec.networks.integer import IntegerScales, Ints
+from vidcodec.networks.model import Reference, VideoModel, news_of
+from vidcodec.networks.search import luma, motion_costs, search
+from vidcodec.networks.symbols import DecodePort, EncodePort, FrameSymbols, walk, with_side
+from vidcodec.networks.tables import read_tables
+from vidcodec.packet import Header, Packet, checksum
+from vidcodec.weights import load_weights
+
+CELLS = FRAME_SIZE // CELL
+BIT_PRICE = 0.12  # squared quantiser steps that a bit is worth, see `decide`
+
+
+class LearnedCodec(Codec):
+    """Contract of `vidcodec.codec` on a trained `VideoModel`."""
+
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        sizes: ModelConfig,
+        model_id: str,
+        sha256: str,
+        device: torch.device,
+        precision: torch.dtype,
+    ) -> None:
+        """Raises InputError when the arrays are not those of a model of these sizes."""
+        self.device, self.precision, self.sizes = device, precision, sizes
+        try:
+            self.tables: dict[str, Tables] = read_tables(arrays)
+            self.scales = IntegerScales(arrays, sizes.groups)
+            self.model = VideoModel(sizes)
+            weights = {
+                name.removeprefix("net."): torch.from_numpy(np.array(a, np.float32))
+                for name, a in arrays.items()
+                if name.startswith("net.")
+            }
+            missing = {n for n in self.model.state_dict() if not n.startswith("scales.")} - set(weights)
+            if missing:
+                raise ValueError(f"{len(missing)} tensors are missing, such as {sorted(missing)[0]}")
+            self.model.load_state_dict(weights, strict=False)
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"weights of {model_id} do not fit this version: {reason}; reinstall") from error
+        self.model.to(device).eval().requires_grad_(False)
+        # Cost in bits of every symbol of every table, for the encoder's choices only.
+        y = self.tables["y"].frequencies.astype(np.float64)
+        self._cost = np.log2(y.sum(1, keepdims=True)) - np.log2(np.maximum(y, 1e-3))
+        name = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[precision]
+        self.info = CodecInfo(model_id, sha256, device.type, name, LEVELS)
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "s",
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        weights: Path | None = None,
+    ) -> LearnedCodec:
+        """Read the weights of a model and put it where it is to run.
+
+        Raises:
+            UsageError: the device or precision is not to be had here.
+            InputError: the weights cannot be read or do not fit.
+        """
+        where, dtype = choose_device(device, precision)
+        limit_threads(threads)
+        loaded = load_weights(model, weights)
+        try:
+            sizes = ModelConfig.from_dict(loaded.card["sizes"])
+            model_id = str(loaded.card["model_id"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"model card of {loaded.path}: {error}; it is not one of this version") from error
+        return cls(loaded.arrays, sizes, model_id, loaded.sha256, where, dtype)
+
+    def encode(self, frame: Frame, state: State, quality: int, number: int | None = None) -> tuple[Packet, State]:
+        header = next_header(frame, state, quality, self.info.qualities, number)
+        packet, after, _ = self.encode_symbols(frame, state, header)
+        return packet, after
+
+    def encode_symbols(self, frame: Frame, state: State, header: Header) -> tuple[Packet, State, FrameSymbols]:
+        """`encode` with a header given, returning the frame's symbols too."""
+        intra, level = self._level(header)
+        vectors = np.zeros((CELLS, CELLS, 2), np.int64)
+        if not intra:
+            costs = motion_costs(self.sizes.weight(level))
+            vectors = search(luma(frame), luma(state.picture), costs).astype(np.int64)
+        with torch.inference_mode():
+            context = self._context(state, vectors)
+            x = torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float() / 255
+            with self._cast():
+                y = self.model.analyse(x, context, self._quality(level))[0].float().cpu().numpy()
+        chosen = self.choose(np.nan_to_num(y), vectors, intra, level)
+        port = EncodePort(self.tables)
+        symbols = walk(port, self.scales, CELLS, intra, level, chosen)
+        body = port.encoder.finish()
+        check = checksum(header.prefix(), b"".join(port.coded))
+        sealed = Header(header.number, header.distance, header.quality, check)
+        return Packet(sealed, body), self._after(symbols, context, sealed, level), symbols
+
+    def choose(self, y: NDArray[np.floating], vectors: Ints, intra: bool, level: int) -> FrameSymbols:
+        """Symbols for y [C, h, w] in quantiser steps: the nearest, or the one below where the bits saved are worth it.
+
+        Runs at the sender only: the receiver needs no knowledge of how a symbol was chosen.
+        """
+        magnitude = np.abs(y)
+        guess = (np.sign(y) * np.floor(magnitude + 0.35)).astype(np.int64)
+        first = with_side(vectors, guess, self.sizes.groups)
+        rows = self.scales.all_indexes(guess, self.scales.side(first.z, vectors, intra, level))
+        table = self.tables["y"]
+        near = np.minimum(np.rint(magnitude).astype(np.int64), table.highs[rows])
+        below = np.maximum(near - 1, 0)
+        saved = self._cost[rows, near - table.low] - self._cost[rows, below - table.low]
+        worth = (magnitude - below) ** 2 - (magnitude - near) ** 2 > BIT_PRICE * saved
+        symbols = (np.sign(y) * np.where(worth, near, below)).astype(np.int64)
+        return with_side(vectors, symbols, self.sizes.groups)
+
+    def decode(self, packet: Packet, state: State) -> tuple[Frame, State]:
+        reference = reference_state(self, packet.header, state)
+        symbols = self.decode_symbols(packet)
+        _, level = self._level(packet.header)
+        with torch.inference_mode():
+            context = self._context(reference, symbols.vectors)
+        after = self._after(symbols, context, packet.header, level)
+        return after.picture, after
+
+    def decode_symbols(self, packet: Packet) -> FrameSymbols:
+        """The whole numbers that a packet says; needs no reference. Raises DamagedPacket."""
+        intra, level = self._level(packet.header)
+        port = DecodePort(self.tables, packet.body)
+        symbols = walk(port, self.scales, CELLS, intra, level, None)
+        if checksum(packet.header.prefix(), b"".join(port.coded)) != packet.header.checksum:
+            raise DamagedPacket(f"packet {packet.header.number}: checksum does not match; wait for the next one")
+        return symbols
+
+    def _level(self, header: Header) -> tuple[bool, int]:
+        """Whether a frame is an intra frame, and the level it is coded at."""
+        intra = header.distance == 0
+        return intra, int(self.sizes.level(header.quality, header.number, intra))
+
+    def _quality(self, level: int) -> Tensor:
+        return torch.full((1,), float(level), device=self.device)
+
+    def _cast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+
+    def _context(self, state: State, vectors: Ints) -> Reference:
+        """The reference picture and memory of a state, moved by vectors. A blank state has none of its own."""
+        held = state.memory
+        if held is None:
+            held = self.model.blank(1, FRAME_SIZE, FRAME_SIZE, self.device)
+        if not vectors.any():
+            return Reference(*held)
+        return self.model.warped(held, torch.from_numpy(vectors)[None].to(self.device))
+
+    def _after(self, symbols: FrameSymbols, context: Reference, header: Header, level: int) -> State:
+        """The state that a frame's symbols lead to: the one path that sender and receiver share."""
+        intra = torch.tensor([header.distance == 0], device=self.device)
+        y = torch.from_numpy(symbols.y)[None].to(self.device)
+        news = news_of(y, torch.from_numpy(symbols.vectors)[None].to(self.device), intra)
+        if not bool(news.any()):  # nothing new: the same picture and memory, at no cost
+            held = context
+        else:
+            with torch.inference_mode(), self._cast():
+                held = self.model.synthesise(y.float(), news, context, self._quality(level))
+        picture = (held.picture[0].permute(1, 2, 0) * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy()
+        return State(header.number, picture, held)

@@ -1,0 +1,206 @@
+"""A frame as whole numbers, and the one walk over them that encoder, decoder and table fitting share.
+
+Order in the stream: what there is (motion? symbols?), motion, totals of z, z, y in its steps. Each part chooses its
+tables by whole numbers that came before it in the same packet, so a packet needs nothing but itself to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidcodec.entropy import SymbolDecoder, SymbolEncoder, Tables
+from vidcodec.errors import DamagedPacket
+from vidcodec.networks.integer import TABLES, IntegerScales, Ints, bit_length, side_levels
+from vidcodec.networks.search import LIMIT
+
+LEVEL_CLASSES = 8
+TOTALS = 24  # bit lengths of a group's summed magnitudes
+SYMBOL_LIMIT = 255
+MOTION_PASSES = 6  # one common vector, then five passes from coarse to fine
+SPREADS = 7
+# name -> (number of tables, lowest symbol, highest symbol)
+TABLE_SHAPES: dict[str, tuple[int, int, int]] = {
+    "parts": (2 * LEVEL_CLASSES, 0, 3),
+    "motion": (MOTION_PASSES * SPREADS * 4, -2 * LIMIT, 2 * LIMIT),
+    "totals": (3 * 2 * LEVEL_CLASSES, 0, TOTALS - 1),
+    "z": (3 * TOTALS, 0, TOTALS - 1),
+    "y": (TABLES, -SYMBOL_LIMIT, SYMBOL_LIMIT),
+}
+
+
+@dataclass(frozen=True)
+class FrameSymbols:
+    """Everything a packet says: vectors int [h, w, 2], z int [groups, h/4, w/4], y int [C, h, w]."""
+
+    vectors: Ints
+    z: Ints
+    y: Ints
+
+
+class Port(Protocol):
+    """Where a walk puts its symbols or takes them from."""
+
+    def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
+        """Code symbols with the rows of a table; returns what the receiver gets."""
+
+
+class EncodePort:
+    """Writes symbols, brought into the range of their tables."""
+
+    def __init__(self, tables: Mapping[str, Tables]) -> None:
+        self.tables, self.encoder = tables, SymbolEncoder()
+        self.coded: list[bytes] = []
+
+    def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
+        if values is None:
+            raise ValueError("nothing to encode")
+        clipped = self.tables[table].clip(values, rows)
+        self.encoder.put(self.tables[table], clipped, rows)
+        self.coded.append(clipped.astype("<i2").tobytes())
+        return clipped.astype(np.int64)
+
+
+class DecodePort:
+    """Reads symbols from a packet's body."""
+
+    def __init__(self, tables: Mapping[str, Tables], body: bytes) -> None:
+        self.tables, self.decoder = tables, SymbolDecoder(body)
+        self.coded: list[bytes] = []
+
+    def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
+        taken = self.decoder.take(self.tables[table], rows)
+        self.coded.append(taken.astype("<i2").tobytes())
+        return taken.astype(np.int64)
+
+
+class CountPort:
+    """Counts which symbol was met in which table, for fitting the tables."""
+
+    def __init__(self) -> None:
+        self.counts = {
+            name: np.zeros((rows, high - low + 1), np.int64) for name, (rows, low, high) in TABLE_SHAPES.items()
+        }
+
+    def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
+        if values is None:
+            raise ValueError("nothing to count")
+        _, low, high = TABLE_SHAPES[table]
+        clipped = np.clip(values, low, high)
+        np.add.at(self.counts[table], (rows, clipped - low), 1)
+        return clipped
+
+
+def walk(
+    port: Port, scales: IntegerScales, cells: int, intra: bool, level: int, known: FrameSymbols | None
+) -> FrameSymbols:
+    """Code one frame of cells x cells latent positions at a quality level; `known` is None when decoding.
+
+    Raises DamagedPacket when what is read cannot have been written.
+    """
+    groups = scales.groups
+    band = min(level * LEVEL_CLASSES // 64, LEVEL_CLASSES - 1)
+    parts = None
+    if known is not None:
+        parts = np.array([int(known.vectors.any()) + 2 * int(known.y.any())])
+    has = int(port.code("parts", np.array([band + LEVEL_CLASSES * intra]), parts)[0])
+    vectors = np.zeros((cells, cells, 2), np.int64)
+    if has & 1:
+        vectors = _walk_motion(port, cells, None if known is None else known.vectors)
+        if np.abs(vectors).max() > LIMIT:
+            raise DamagedPacket("a motion vector in the packet is out of range")
+    y = np.zeros((groups[-1], cells, cells), np.int64)
+    z = np.zeros((len(groups), cells // 4, cells // 4), np.int64)
+    if has & 2:
+        z = _walk_side(port, z.shape, band + LEVEL_CLASSES * intra, None if known is None else known.z)
+        side = scales.side(z, vectors, intra, level)
+        for number, step in enumerate(scales.steps):
+            rows, columns = scales.cells(number, cells, cells)
+            index = scales.indexes(number, y, side).T
+            values = None if known is None else known.y[step.first : step.seen, rows, columns]
+            coded = port.code("y", index.reshape(-1), None if values is None else values.reshape(-1))
+            y[step.first : step.seen, rows, columns] = coded.reshape(index.shape)
+    return FrameSymbols(vectors, z, y)
+
+
+def with_side(vectors: Ints, y: Ints, groups: tuple[int, ...]) -> FrameSymbols:
+    """The symbols of a frame with the z that belongs to them."""
+    return FrameSymbols(vectors, side_levels(y, groups), y)
+
+
+def _walk_side(port: Port, shape: tuple[int, ...], condition: int, known: Ints | None) -> Ints:
+    """Code z [groups, rows, columns] behind a total for each group."""
+    groups = np.arange(shape[0])
+    totals = None
+    if known is not None:
+        # A bit length b stands for magnitudes up to 2^b - 1: the total of a group bounds each of its cells.
+        totals = bit_length(((1 << known) - 1).sum((1, 2)))
+    totals = port.code("totals", groups * 2 * LEVEL_CLASSES + condition, totals)
+    rows = np.repeat(groups * TOTALS + totals, shape[1] * shape[2])
+    return port.code("z", rows, None if known is None else known.reshape(-1)).reshape(shape)
+
+
+@lru_cache(maxsize=4)
+def _motion_passes(cells: int) -> tuple[tuple[Ints, Ints], ...]:
+    """Cells of each pass and their four neighbours of earlier passes, as flat indexes: ([n], [n, 4])."""
+    passes: list[tuple[Ints, Ints]] = []
+    coarse = [(r, c) for r in range(0, cells, 4) for c in range(0, cells, 4)]
+    flat = np.array([r * cells + c for r, c in coarse])
+    passes.append((flat, np.repeat(flat[:, None], 4, 1)))
+    for stride in (4, 2):
+        half = stride // 2
+        last = (cells - 1) // stride * stride  # of the cells known before
+        centres = [(r, c) for r in range(half, cells, stride) for c in range(half, cells, stride)]
+        corners = [
+            [(r + dr, c + dc) for dr in (-half, half) for dc in (-half, half)] for r, c in centres
+        ]
+        near = [[(min(r, last), min(c, last)) for r, c in around] for around in corners]
+        passes.append((_flat(centres, cells), _flat2(near, cells)))
+        edges = [
+            (r, c) for r in range(0, cells, half) for c in range(0, cells, half) if (r // half + c // half) % 2 == 1
+        ]
+        beside = []
+        for r, c in edges:
+            four = [(r - half, c), (r + half, c), (r, c - half), (r, c + half)]
+            inside = [(a, b) for a, b in four if 0 <= a < cells and 0 <= b < cells]
+            beside.append((inside * 4)[:4])
+        passes.append((_flat(edges, cells), _flat2(beside, cells)))
+    return tuple(passes)
+
+
+def _flat(cells: list[tuple[int, int]], size: int) -> Ints:
+    return np.array([r * size + c for r, c in cells])
+
+
+def _flat2(cells: list[list[tuple[int, int]]], size: int) -> Ints:
+    return np.array([[r * size + c for r, c in four] for four in cells])
+
+
+def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
+    """Code vectors [cells, cells, 2] from coarse to fine: a common vector, then each from its neighbours' mean.
+
+    The more the neighbours disagree, the wider the table.
+    """
+    flat = None if known is None else known.reshape(-1, 2)
+    common = None if flat is None else np.median(flat, axis=0).astype(np.int64)
+    shared = port.code("motion", np.zeros(2, np.int64), common)
+    field = np.zeros((cells * cells, 2), np.int64)
+    for number, (where, near) in enumerate(_motion_passes(cells), start=1):
+        around: NDArray[np.int64] = field[near] if number > 1 else np.broadcast_to(shared, (len(where), 4, 2))
+        ordered = np.sort(around, axis=1)
+        predicted = (ordered[:, 1] + ordered[:, 2] + 1) >> 1  # mean of the middle two
+        spread = np.minimum(bit_length((ordered[:, 3] - ordered[:, 0]).sum(-1)), SPREADS - 1)
+        row = (number * SPREADS + spread) * 4
+        residual: Ints | None = None
+        for axis in (0, 1):
+            # The second component knows whether the first was predicted well.
+            rows = row if axis == 0 else row + 1 + np.minimum(np.abs(residual), 2)
+            wanted = None if flat is None else flat[where, axis] - predicted[:, axis]
+            residual = port.code("motion", rows, wanted)
+            field[where, axis] = predicted[:, axis] + residual
+    return field.reshape(cells, cells, 2)

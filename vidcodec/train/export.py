@@ -1,0 +1,92 @@
+"""From a run's best checkpoint to a weights file: half-precision networks, integer scale network, fitted tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vidcodec.learned import CELLS, LearnedCodec
+from vidcodec.networks.config import ModelConfig
+from vidcodec.networks.symbols import CountPort, walk
+from vidcodec.networks.tables import empty_counts, fit_all
+from vidcodec.packet import NUMBERS, Header
+from vidcodec.train.cache import Item, open_cache
+from vidcodec.train.checkpoint import load_checkpoint
+from vidcodec.train.data import Augmentation, ClipPool
+from vidcodec.weights import save_weights
+
+WEIGHT_UNIT = 64
+FIT_FRAMES = 1200
+NOTE = (
+    "Trained on research-only face data; retrain with `python -m vidcodec train` on data of your own for other uses."
+)
+
+
+def model_arrays(weights: dict[str, torch.Tensor], groups: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """Arrays of a weights file but for the tables: `net.*` in half precision, `scales.*` in whole 64ths."""
+    arrays: dict[str, NDArray[Any]] = {
+        f"net.{name}": tensor.detach().cpu().numpy().astype(np.float16)
+        for name, tensor in weights.items()
+        if not name.startswith("scales.")
+    }
+    names = {"near.weight": "near", "here.weight": "here", "here.bias": "here_bias"}
+    names |= {"out.weight": "out", "out.bias": "out_bias"}
+    for number in range(2 * len(groups)):
+        for theirs, ours in names.items():
+            tensor = weights[f"scales.steps.{number}.{theirs}"].detach().cpu().numpy().astype(np.float64)
+            arrays[f"scales.{number}.{ours}"] = np.rint(tensor * WEIGHT_UNIT).clip(-32768, 32767).astype(np.int16)
+    return arrays
+
+
+def fit_tables(codec: LearnedCodec, videos: Sequence[Item], frames: int, seed: int) -> dict[str, NDArray[np.uint16]]:
+    """Tables counted over `frames` frames of running clips at qualities all over the range."""
+    port = CountPort()
+    pool = ClipPool(videos, [], 16, 192, (2, 120), Augmentation(noise_share=0.15, skip_share=0.1), seed)
+    rng = np.random.default_rng(seed)
+    states = [codec.blank_state() for _ in pool.clips]
+    qualities = rng.integers(0, 56, len(states))
+    for _ in range(-(-frames // (len(states) * 5))):
+        batch, starts = pool.take(5)
+        for slot in range(len(states)):
+            if starts[slot]:
+                states[slot], qualities[slot] = codec.blank_state(), rng.integers(0, 56)
+            for k in range(5):
+                number = states[slot].number
+                following = 0 if number is None else (number + 1) % NUMBERS
+                header = Header(following, 0 if number is None else 1, int(qualities[slot]))
+                _, states[slot], symbols = codec.encode_symbols(batch[k, slot], states[slot], header)
+                level = int(codec.sizes.level(header.quality, header.number, number is None))
+                walk(port, codec.scales, CELLS, number is None, level, symbols)
+    return fit_all(port.counts)
+
+
+def export(run: Path, out: Path) -> str:
+    """Write `out`.safetensors and `out`.json from a run's `best.pt`; returns a line that says what was written."""
+    kept = load_checkpoint(run / "best.pt")
+    settings = json.loads((run / "config.json").read_text())
+    sizes = ModelConfig.from_dict(json.loads(kept["sizes"]))
+    arrays = model_arrays(kept["average"], sizes.groups)
+    videos = open_cache(settings["data"]["videos"], settings["data"]["cache"])
+    torch.set_num_threads(settings["threads"])
+    tables = fit_all(empty_counts())
+    for _ in range(2):  # the second time with the costs that the first found
+        codec = LearnedCodec({**arrays, **tables}, sizes, out.name, "", torch.device("cpu"), torch.float32)
+        tables = fit_tables(codec, videos, FIT_FRAMES, seed=settings["seed"])
+    card = {
+        "model_id": f"{out.name}-{kept['step']}",
+        "sizes": sizes.to_dict(),
+        "steps": kept["step"],
+        "training_seconds": round(kept["seconds"]),
+        "dev_score": kept["score"],
+        "data": [Path(s).name for s in settings["data"]["videos"] + settings["data"]["pictures"]],
+        "terms": NOTE,
+    }
+    save_weights(out.with_suffix(".safetensors"), {**arrays, **tables}, card)
+    size = out.with_suffix(".safetensors").stat().st_size
+    return f"{out}.safetensors: {size / 1e6:.2f} MB, step {kept['step']}, score {kept['score']:.4f}"
