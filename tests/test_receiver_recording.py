@@ -1,0 +1,147 @@
+"""Recordings: exact where they say so, at the pace of the call where that matters, and good after a kill."""
+
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from call_commands import ROOT
+from delta_codec import DeltaCodec, pictures
+
+# PyAV after OpenCV, as everywhere.
+# isort: split
+import av
+
+from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder, check_ending, write_png
+from vidcodec.container import read_info, read_packets
+from vidcodec.errors import InputError, UsageError
+
+FRAMES = pictures(12)
+
+
+def read(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_lossless_recording_gives_the_very_pixels_back(tmp_path: Path) -> None:
+    recorder = LosslessRecorder(str(tmp_path / "r.mkv"), 30)
+    for index, frame in enumerate(FRAMES):
+        recorder.add([frame, FRAMES[0], None if index < 3 else FRAMES[1]])
+    recorder.close()
+    found = read(tmp_path / "r.mkv")
+    assert len(found) == len(FRAMES)
+    for index, (frame, row) in enumerate(zip(FRAMES, found, strict=True)):
+        assert np.array_equal(row[:, :192], frame)
+        assert np.array_equal(row[:, 192:384], FRAMES[0])
+        assert np.array_equal(row[:, 384:], FRAMES[1] if index >= 3 else np.zeros_like(frame))
+
+
+def test_film_keeps_the_pace_of_the_call(tmp_path: Path) -> None:
+    recorder = ViewRecorder(str(tmp_path / "r.mp4"), 30)
+    shown_ms = [0, 33, 66, 100, 400, 433, 466]  # a stall of 0.3 s
+    for frame, at_ms in zip(FRAMES, shown_ms, strict=False):
+        recorder.add(frame, at_ms * 1_000_000)
+    recorder.close()
+    found = read(tmp_path / "r.mp4")
+    assert abs(len(found) - 15) <= 1
+    errors = [min(range(7), key=lambda n: np.abs(FRAMES[n].astype(int) - picture).mean()) for picture in found]
+    assert errors == sorted(errors)
+    assert errors.count(3) in (8, 9, 10)
+
+
+def test_packets_are_kept_in_order_with_marks_for_the_lost(tmp_path: Path) -> None:
+    codec = DeltaCodec()
+    state, packets = codec.blank_state(), []
+    for frame in FRAMES:
+        packet, state = codec.encode(frame, state, 0)
+        packets.append(packet)
+    recorder = PacketRecorder(str(tmp_path / "r.vdc"), codec.info, 25.0)
+    for number in (5, 6, 9, 7, 11):
+        recorder.add(number, packets[number].to_bytes())
+    recorder.close()
+    with (tmp_path / "r.vdc").open("rb") as file:
+        assert read_info(file).model_id == "delta"
+        kept = list(read_packets(file))
+    assert [packet and packet.header.number for packet in kept] == [5, 6, None, None, 9, None, 11]
+
+
+def test_a_jump_of_the_frame_count_does_not_fill_the_disk(tmp_path: Path) -> None:
+    codec = DeltaCodec()
+    packet = codec.encode(FRAMES[0], codec.blank_state(), 0)[0].to_bytes()
+    recorder = PacketRecorder(str(tmp_path / "r.vdc"), codec.info, 25.0)
+    recorder.add(0, packet)
+    recorder.add(10**9, packet)
+    recorder.close()
+    assert (tmp_path / "r.vdc").stat().st_size < 3 * len(packet) + 2000
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mp4", ".vdc"])
+def test_recording_is_good_after_a_kill(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"r{ending}"
+    program = """
+        import sys, time
+        sys.path[:0] = ["tests"]
+        from delta_codec import DeltaCodec, pictures
+        from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder
+        path, codec = sys.argv[1], DeltaCodec()
+        frames = pictures(200)
+        packets = [codec.encode(frame, codec.blank_state(), 0, n)[0].to_bytes() for n, frame in enumerate(frames)]
+        if path.endswith(".vdc"):
+            recorder = PacketRecorder(path, codec.info, 30)
+            add = lambda n: recorder.add(n, packets[n])
+        elif path.endswith(".mkv"):
+            recorder = LosslessRecorder(path, 30)
+            add = lambda n: recorder.add([frames[n]])
+        else:
+            recorder = ViewRecorder(path, 30)
+            add = lambda n: recorder.add(frames[n], n * 33_333_333)
+        for n in range(200):
+            add(n)
+        print("written", flush=True)
+        time.sleep(60)
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "written\n"
+    child.kill()
+    child.wait()
+    if ending == ".vdc":
+        with path.open("rb") as file:
+            read_info(file)
+            assert len(list(read_packets(file))) == 200
+    else:
+        assert len(read(path)) > 30
+
+
+def test_places_and_names_that_cannot_be_are_said_in_one_line(tmp_path: Path) -> None:
+    for name in ("r.avi", "r", "r.vdc.gz"):
+        with pytest.raises(UsageError, match="must end in"):
+            check_ending(name)
+    assert check_ending("R.MKV") == ".mkv"
+    with pytest.raises(InputError):
+        PacketRecorder(str(tmp_path / "no" / "r.vdc"), DeltaCodec.info, 30)
+    with pytest.raises(InputError):
+        LosslessRecorder(str(tmp_path / "no" / "r.mkv"), 30)
+    with pytest.raises(InputError, match="--snapshot"):
+        write_png(tmp_path / "no" / "s.png", FRAMES[0])
+
+
+def test_snapshot_has_the_very_pixels(tmp_path: Path) -> None:
+    write_png(tmp_path / "s.png", FRAMES[3])
+    assert np.array_equal(cv2.imread(str(tmp_path / "s.png"))[:, :, ::-1], FRAMES[3])
+    assert [path.name for path in tmp_path.iterdir()] == ["s.png"]
+
+
+def test_recorder_that_got_nothing_leaves_no_film(tmp_path: Path) -> None:
+    began_s = time.monotonic()
+    ViewRecorder(str(tmp_path / "r.mp4"), 30).close()
+    LosslessRecorder(str(tmp_path / "r.mkv"), 30).close()
+    assert list(tmp_path.iterdir()) == []
+    assert time.monotonic() - began_s < 5
