@@ -83,9 +83,10 @@ class LoopbackReceiver:
         self._process.terminate()
 
     def _read(self, pipe: IO[str]) -> None:
+        """The first line is where the receiver listens; what it says after that is for people."""
+        self._lines.put(pipe.readline().strip())
         for line in pipe:
-            self._lines.put(line.strip())
-        self._lines.put("")
+            print(line.rstrip(), flush=True)
 
     def __enter__(self) -> "LoopbackReceiver":
         return self

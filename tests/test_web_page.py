@@ -11,19 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from web_browser import Triple, chromium, real_frames
+from web_browser import PIXELS, Triple, chromium, real_frames
 
 from vidcodec.web import Change, WebView, call_controls
 
 WAIT_MS = 5000
-PIXELS = """name => {
-    const canvas = document.querySelector(`[data-panel=${name}] canvas`);
-    const rgba = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    let text = "";
-    for (let from = 0; from < rgba.length; from += 8192)
-        text += String.fromCharCode(...rgba.subarray(from, from + 8192));
-    return btoa(text);
-}"""
 OVERFLOWING = """() => [...document.querySelectorAll("body *")].filter(element =>
     element.getClientRects().length && element.getBoundingClientRect().right > innerWidth + 0.5
     && !element.closest(".u-wrap")).map(element => element.outerHTML.slice(0, 80))"""

@@ -24,6 +24,16 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PIXELS = """name => {
+    const canvas = document.querySelector(`[data-panel=${name}] canvas`);
+    const rgba = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    let text = "";
+    for (let from = 0; from < rgba.length; from += 8192)
+        text += String.fromCharCode(...rgba.subarray(from, from + 8192));
+    return btoa(text);
+}"""
+"""Script: the RGBA bytes of a panel's canvas, base64."""
+
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 

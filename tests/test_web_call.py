@@ -1,0 +1,109 @@
+"""A whole loopback call on the page: processes, WebRTC, codec, browser."""
+
+import base64
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from call_commands import Command
+from web_browser import PIXELS, chromium
+
+from sender.capture import open_source
+
+START_MS = 60_000
+ACT_S = 3.0
+BUSY = 2.0
+"""A machine that runs other things beside the tests may be so much slower than the three seconds of the promise."""
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command, Any, Path]]:
+    """A running call, its page in a browser, and its lossless recording."""
+    film = tmp_path_factory.mktemp("web") / "call.mkv"
+    with chromium() as browser:
+        words = ("sender", "--loopback", "--model", "seed", "--quality", "6", "--baseline-scale", "2", "--fps", "15")
+        with Command(*words, "--display", "web", "--record", str(film)) as command:
+            page = browser.new_page()
+            page.goto(page_url(command))
+            page.wait_for_selector("#pictures[data-number]", timeout=START_MS)
+            yield command, page, film
+
+
+def page_url(command: Command) -> str:
+    end_s = time.monotonic() + START_MS / 1000
+    while time.monotonic() < end_s and command.running:
+        for line in command.out:
+            if found := re.search(r"http://127\.0\.0\.1:\d+/#token=\S+", line):
+                return found[0]
+        time.sleep(0.05)
+    raise AssertionError(f"no address of a page: {command.out} {command.err}")
+
+
+def took_s(condition: Callable[[], object], page: Any, within_s: float) -> float:
+    began_s = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began_s < within_s, "did not happen in time"
+        page.wait_for_timeout(50)
+    return time.monotonic() - began_s
+
+
+def wire_kbps(page: Any) -> float:
+    text = page.locator("[data-panel=ours] figcaption").inner_text()
+    found = re.match(r"([\d.]+)\s*kbit/s", text)
+    return float(found[1]) if found else 0.0
+
+
+def test_quality_control_changes_the_measured_rate_within_seconds(call: tuple[Command, Any, Path]) -> None:
+    _, page, _ = call
+    took_s(lambda: wire_kbps(page) > 0, page, 20)
+    before = wire_kbps(page)
+    entry = page.get_by_role("spinbutton", name="Quality")
+    entry.fill("0")
+    entry.press("Enter")
+    took_s(lambda: 0 < wire_kbps(page) < 0.6 * before, page, ACT_S * BUSY)
+    assert entry.input_value() == "0"
+
+
+def test_baseline_and_crop_change_while_the_call_runs(call: tuple[Command, Any, Path]) -> None:
+    _, page, _ = call
+    page.get_by_label("Baseline", exact=True).select_option("h264")
+    note = page.locator("[data-panel=baseline] .note")
+    took_s(lambda: note.inner_text() == "h264 1/2", page, 10)
+    page.get_by_label("Crop", exact=True).select_option("none")
+
+    def top_is_black() -> bool:
+        original = pixels(page)[0]
+        return bool((original[:8] < 16).all())
+
+    took_s(top_is_black, page, 10)
+
+
+def test_canvas_pixels_are_in_the_recording(call: tuple[Command, Any, Path]) -> None:
+    command, page, film = call
+    page.get_by_role("button", name="Pause").click()
+    numbers: list[str] = []
+
+    def stands_still() -> bool:
+        numbers.append(page.get_attribute("#pictures", "data-number"))
+        return len(numbers) > 10 and len(set(numbers[-10:])) == 1
+
+    took_s(stands_still, page, 15)
+    shown = np.hstack(pixels(page))
+    page.get_by_role("button", name="Pause").click()
+    took_s(lambda: page.get_attribute("#pictures", "data-number") != numbers[-1], page, 10)
+    command.send_signal(signal.SIGINT)
+    took_s(lambda: page.get_by_role("status").inner_text() == "the call is over", page, 15)
+    assert command.wait() == 0
+    with open_source(str(film), paced=False) as recording:
+        assert any(np.array_equal(frame.picture, shown) for frame in recording.frames())
+
+
+def pixels(page: Any) -> list[np.ndarray]:
+    """Original, ours and baseline as they stand on the page."""
+    taken = [base64.b64decode(page.evaluate(PIXELS, name)) for name in ("original", "ours", "baseline")]
+    return [np.frombuffer(rgba, np.uint8).reshape(192, 192, 4)[:, :, :3] for rgba in taken]
