@@ -60,9 +60,14 @@ class Point:
         }
 
     @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        """Names of the values, in order."""
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Point":
         """The way back; unknown names are left out."""
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        return cls(**{name: values[name] for name in cls.columns()})
 
 
 def measure(clip: Clip, spec: Spec, level: int, remote: RemoteDecoder, lpips: bool = False) -> Point:

@@ -29,7 +29,12 @@ _COLOURS = {
 _METRICS = (("psnr_db", "PSNR, dB (RGB)"), ("ms_ssim", "MS-SSIM"), ("lpips", "LPIPS (less is better)"))
 
 
-def _pyplot() -> Any:
+def load_pyplot() -> Any:
+    """Matplotlib without a display.
+
+    Raises:
+        UsageError: it is not installed.
+    """
     try:
         import matplotlib
     except ImportError as error:
@@ -55,7 +60,7 @@ def _style(codec: str) -> dict[str, Any]:
 
 def plot_clip(points: Sequence[Point], title: str, path: Path) -> None:
     """Rate against every metric measured, for one clip."""
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     metrics = [m for m in _METRICS if any(getattr(point, m[0]) is not None for point in points)]
     figure, axes = pyplot.subplots(1, len(metrics), figsize=(6.5 * len(metrics), 5.2), squeeze=False)
     table = by_codec_and_clip(points)
@@ -78,7 +83,7 @@ def plot_clip(points: Sequence[Point], title: str, path: Path) -> None:
 
 def plot_means(points: Sequence[Point], title: str, path: Path, codecs: Sequence[str] | None = None) -> None:
     """PSNR over rate as the mean of the clips' own curves, where every clip reaches (or the mean would jump)."""
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     figure, axis = pyplot.subplots(figsize=(8, 5.4))
     grid = np.geomspace(8, 200, 60)
     for codec, clips in by_codec_and_clip(points).items():

@@ -219,7 +219,8 @@ def write(
         "notes": list(notes),
         "summary": to_json(summaries),
         "deltas": to_json(deltas),
-        "points": [point.to_json() for point in points],
+        "columns": list(Point.columns()),
+        "points": [list(point.to_json().values()) for point in points],
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -228,6 +229,11 @@ def write(
     except OSError as error:
         raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from error
     return result
+
+
+def read_points(result: dict[str, Any]) -> list[Point]:
+    """The points of an `rd.json`."""
+    return [Point.from_json(dict(zip(result["columns"], row, strict=True))) for row in result["points"]]
 
 
 def dump(result: dict[str, Any]) -> str:

@@ -51,6 +51,24 @@ def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) ->
     return table(header, rows)
 
 
+def short_table(summaries: Sequence[dict[str, Any]], rate_marks_kbps: Sequence[float], mse_mark: float) -> str:
+    """The README's table: one row a codec, best BD-rate first."""
+    header = ["codec", "bits for the same PSNR", "least..most", f"kbit/s at MSE {mse_text(mse_mark)}"]
+    header += [f"PSNR at {mark:g} kbit/s" for mark in rate_marks_kbps] + ["encode + decode ms"]
+    rows = [
+        [
+            row["codec"],
+            percent(row["bd_rate_percent"]),
+            "-" if row["bd_rate_least"] is None else f"{row['bd_rate_least']:+.0f}..{row['bd_rate_most']:+.0f}",
+            number(row["kbps_at_mse"][0], 0),
+            *(number(value) for value in row["psnr_at_kbps"][: len(rate_marks_kbps)]),
+            f"{number(row['encode_ms'])} + {number(row['decode_ms'])}",
+        ]
+        for row in sorted(summaries, key=lambda row: _order(row["bd_rate_percent"]))
+    ]
+    return table(header, rows)
+
+
 def clip_table(deltas: Sequence[dict[str, Any]], codecs: Sequence[str]) -> str:
     """BD-rate of every codec on every clip, with the PSNR overlap it is over."""
     found = {(row["clip"], row["codec"]): row for row in deltas}

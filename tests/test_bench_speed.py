@@ -1,0 +1,81 @@
+"""`bench speed` and `bench latency`: counts that can be checked by hand, stages that add up."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_baselines_video import moving_frames
+
+from vidcodec.bench import main
+from vidcodec.bench.latency import markdown, plot
+from vidcodec.bench.speed import FRAMES, WARM_UP, count_gmac
+from vidcodec.bench.videotrack import mark, read_mark, run_track
+from vidcodec.report import STAGES
+
+
+def test_multiply_accumulates_are_those_of_the_layer() -> None:
+    layer = torch.nn.Conv2d(8, 16, 3, padding=1)
+    with torch.inference_mode():
+        assert count_gmac(lambda: layer(torch.zeros(1, 8, 24, 24))) == pytest.approx(24 * 24 * 8 * 16 * 9 / 1e9)
+        grouped = torch.nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        assert count_gmac(lambda: grouped(torch.zeros(1, 16, 24, 24))) == pytest.approx(24 * 24 * 16 * 9 / 1e9)
+
+
+def test_speed_command_times_peers_over_enough_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert FRAMES >= 200
+    assert main(["speed", "--codecs", "x264-veryfast", "--frames", "40", "--out", str(tmp_path)]) == 0
+    assert "| x264-veryfast | encode |" in capsys.readouterr().out
+    result = json.loads((tmp_path / "speed.json").read_text())
+    encode, decode = result["stages"]
+    assert (encode["stage"], decode["stage"]) == ("encode", "decode")
+    for stage in (encode, decode):
+        assert stage["frames"] == 40 and stage["threads"] == 1
+        assert 0 < stage["median_ms"] <= stage["p95_ms"]
+        assert stage["peak_mb"] > 20
+    assert result["machine"]["peak_1x1_gmac_per_s"] > 0
+    assert WARM_UP > 0
+
+
+def test_frame_number_survives_coding_in_the_picture() -> None:
+    frame = moving_frames(1)[0]
+    for number in (0, 1, 1365, 4095):
+        marked = mark(frame, number)
+        noisy = np.clip(marked + np.random.default_rng(number).normal(0, 25, marked.shape), 0, 255).astype(np.uint8)
+        assert read_mark(noisy) == number
+    assert not np.array_equal(mark(frame, 5), frame)
+
+
+def test_video_track_delivers_frames_with_plausible_delays() -> None:
+    delays = run_track(np.stack(moving_frames(20)), 20.0)
+    numbers = [number for number, _ in delays]
+    assert len(delays) >= 10
+    assert numbers == sorted(set(numbers))
+    assert all(0 < delay_ms < 5000 for _, delay_ms in delays)
+
+
+def _row(name: str, known: bool) -> dict[str, object]:
+    stages = {
+        stage: {"p50": 2.0, "p95": 3.0, "p99": 4.0} if known else dict.fromkeys(("p50", "p95", "p99"))
+        for stage in STAGES
+    }
+    stages["total"] = {"p50": 12.0, "p95": 20.0, "p99": 25.0}
+    return {"name": name, "frames_shown": 9, "frames_captured": 10, "latency_ms": stages}
+
+
+def test_latency_page_and_plot_show_every_call(tmp_path: Path) -> None:
+    rows = [_row("seed", True), _row("track", False)]
+    text = markdown({"input": "sample", "cores": 2, "load": 0.1, "rows": rows, "notes": ["s: not measured"]})
+    assert "| seed | 9 of 10 | 2.0 / 3.0 / 4.0 |" in text
+    assert text.count("12.0 / 20.0 / 25.0") == 2
+    assert "* s: not measured" in text
+    plot(rows, tmp_path / "latency.png")
+    assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_latency_command_refuses_bad_input_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["latency", "--models", "--input", str(tmp_path / "nothing.mp4"), "--out", str(tmp_path)]
+    assert main([*command, "--duration", "1"]) == 3
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and "nothing.mp4" in error
