@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidcodec.cli import add_shared, check_shared, run, set_up_logging
-from vidcodec.errors import InputError, PeerError, UsageError, VidcodecError
+from vidcodec.errors import InputError, PeerError, VidcodecError
 
 if TYPE_CHECKING:
     from receiver.call import Call
@@ -111,6 +111,8 @@ class Receiver:
                 print(f"listening at {server.url}\non the other side run:\n  {server.command_line}", flush=True)
             else:
                 print(server.url, flush=True)
+            if self._page is not None:
+                print(f"watch the call at {self._page.url}", flush=True)
             status = 0
             while True:
                 call = self._next_call(window)
@@ -122,13 +124,11 @@ class Receiver:
                 print(f"waiting for the next call at {server.url} (Ctrl-C ends)", flush=True)
 
     def _open_page(self, token: str | None) -> "CallPage":
-        """The web page. In loopback our stdout belongs to the sender, whose token is not for viewers."""
+        """The web page. In loopback the sender's token is not for viewers."""
         from receiver.page import CallPage
 
         loopback = self._side is not None
-        page = CallPage(self.options.web or "127.0.0.1:0", loopback, None if loopback else token)
-        print(f"watch the call at {page.url}", file=sys.stderr if loopback else sys.stdout, flush=True)
-        return page
+        return CallPage(self.options.web or "127.0.0.1:0", loopback, None if loopback else token)
 
     def _know_codec(self, codec: "Codec") -> None:
         from vidcodec.report import CodecFigures, Report
@@ -251,14 +251,9 @@ def receive(argv: Sequence[str] | None) -> int:
     check_shared(options)
     set_up_logging(options.log_level)
 
-    from receiver.recording import check_ending
     from vidcodec.report import check_writable, write_report
     from vidcodec.stopping import Stopping
 
-    if options.record:
-        check_ending(options.record)
-    if options.snapshot and not options.snapshot.lower().endswith(".png"):
-        raise UsageError(f"--snapshot {options.snapshot}: the name must end in .png")
     for option in ("report", "record", "snapshot"):
         check_writable(getattr(options, option), f"--{option}")
     with Stopping() as stop:

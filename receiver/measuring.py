@@ -1,13 +1,14 @@
 """After a frame was shown: compare it with its original, and record it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from receiver.page import CallPage
-from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder, check_ending, write_png
+from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder, write_png
 from receiver.showing import CallView, Figures
 from vidcodec.calllog import MS_SSIM_EVERY
 from vidcodec.codec import CodecInfo
@@ -57,7 +58,7 @@ class Measurer:
         self._view = CallView(side is not None)
         self._measured = 0
         self._last: tuple[Picture, SidePictures] | None = None
-        ending = check_ending(record) if record else ""
+        ending = Path(record).suffix.lower() if record else ""
         self._lossless = LosslessRecorder(record, fps) if record and ending == ".mkv" else None
         self._movie = ViewRecorder(record, fps) if record and ending == ".mp4" else None
         self._packets = PacketRecorder(record, codec, fps) if record and ending == ".vdc" else None

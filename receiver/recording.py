@@ -18,30 +18,17 @@ from numpy.typing import NDArray
 
 from vidcodec.codec import FRAME_SIZE, CodecInfo
 from vidcodec.container import StreamInfo, StreamWriter
-from vidcodec.errors import DamagedPacket, InputError, UsageError
+from vidcodec.errors import DamagedPacket, InputError
 from vidcodec.packet import Packet
 from vidcodec.videowriter import VideoWriter
 
 Picture = NDArray[np.uint8]
 
-ENDINGS = (".mkv", ".mp4", ".vdc")
 MAX_GAP = 300
 """More lost frames in a row than this are marked as this many."""
 
 MAX_PAUSE_S = 10.0
 """A picture is repeated for at most this long, whatever the clock says."""
-
-
-def check_ending(path: str) -> str:
-    """The ending of a recording's name.
-
-    Raises:
-        UsageError: no recorder writes it.
-    """
-    ending = Path(path).suffix.lower()
-    if ending not in ENDINGS:
-        raise UsageError(f"--record {path}: the name must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
-    return ending
 
 
 class LosslessRecorder:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import IO
 
-from vidcodec.errors import PeerError
+from vidcodec.errors import InputError, PeerError, UsageError, VidcodecError
 from vidcodec.sidechannel import SideSender
 
 START_S = 60.0
@@ -38,13 +38,20 @@ class LoopbackReceiver:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,
             text=True,
         )
-        assert self._process.stdout is not None  # it is a pipe
+        assert self._process.stdout is not None and self._process.stderr is not None  # they are pipes
         self._lines: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
-        self._reader.start()
+        self._listens = False
+        self._error = ""
+        self._readers = [
+            threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True),
+            threading.Thread(target=self._pass_on, args=(self._process.stderr,), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
 
     @property
     def pid(self) -> int:
@@ -55,14 +62,19 @@ class LoopbackReceiver:
         """Wait until the receiver listens; returns its URL.
 
         Raises:
-            PeerError: it ended, or said nothing in time.
+            VidcodecError: the error that it ended with; PeerError when it said nothing in time.
         """
         try:
             line = self._lines.get(timeout=START_S)
         except queue.Empty:
             raise PeerError(f"the receiver's process said nothing within {START_S:.0f} s") from None
         if not line:
-            raise PeerError(f"the receiver's process ended with status {self._process.wait()} before it listened")
+            status = self._process.wait()
+            self._readers[1].join(2.0)
+            kinds: tuple[type[VidcodecError], ...] = (UsageError, InputError)
+            kind = next((kind for kind in kinds if kind.exit_status == status), PeerError)
+            raise kind(self._error or f"the receiver's process ended with status {status} before it listened")
+        self._listens = True
         return line
 
     def close(self) -> None:
@@ -81,6 +93,14 @@ class LoopbackReceiver:
     def terminate(self) -> None:
         """End the receiver now: there will be no call."""
         self._process.terminate()
+
+    def _pass_on(self, pipe: IO[str]) -> None:
+        """What the receiver says on stderr goes to ours. What ends it before it listens is raised by `url` instead."""
+        for line in pipe:
+            if line.startswith("error: ") and not self._listens:
+                self._error = line.removeprefix("error: ").strip()
+            else:
+                print(line.rstrip(), file=sys.stderr, flush=True)
 
     def _read(self, pipe: IO[str]) -> None:
         """The first line is where the receiver listens; what it says after that is for people."""

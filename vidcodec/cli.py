@@ -40,6 +40,9 @@ SHARED: dict[str, dict[str, Any]] = {
 }
 
 
+ENDINGS = {"record": (".mkv", ".mp4", ".vdc"), "snapshot": (".png",)}
+
+
 def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: object) -> None:
     """Add shared options by name, such as `add_shared(parser, "bitrate", "report", model="seed")`."""
     for name in names:
@@ -60,11 +63,15 @@ def default_model() -> str:
 
 
 def check_shared(options: argparse.Namespace) -> None:
-    """Check the ranges that argparse does not.
+    """Check the ranges and names that argparse does not.
 
     Raises:
-        UsageError: a number is out of its range, or two options exclude each other.
+        UsageError: a number is out of its range, two options exclude each other, or a file has an ending nobody writes.
     """
+    for name, endings in ENDINGS.items():
+        file = getattr(options, name, None)
+        if file and not file.lower().endswith(endings):
+            raise UsageError(f"--{name} {file}: the name must end in {' or '.join(endings)}")
     for name in ("bitrate", "duration", "frames", "threads"):
         value = getattr(options, name, None)
         if value is not None and not 0 < value < float("inf"):

@@ -74,20 +74,21 @@ def _live_table(live: Live, model: str, baseline: str) -> "Table":
     from rich.table import Table
 
     table = Table(title=f"{live.elapsed_s:.0f} s", title_justify="left")
-    for name in ("", "wire rate", "PSNR", "frame rate", "latency p50", "shown", "lost"):
-        table.add_column(name, justify="left" if not name else "right")
+    for name in ("", "kbit/s", "PSNR dB", "fps", "p50 ms", "shown", "lost"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     table.add_row(
         f"ours ({model})",
-        _figure(live.wire_kbps, ".1f", "kbit/s"),
-        _figure(live.psnr_db, ".2f", "dB"),
-        _figure(live.fps, ".1f", "fps"),
-        _figure(live.latency_p50_ms, ".0f", "ms"),
+        _figure(live.wire_kbps, ".1f"),
+        _figure(live.psnr_db, ".2f"),
+        _figure(live.fps, ".1f"),
+        _figure(live.latency_p50_ms, ".0f"),
         f"{live.frames_shown} of {live.frames_captured}",
         str(live.frames_lost),
     )
     if baseline != "none":
-        rate, psnr = _figure(live.baseline_kbps, ".1f", "kbit/s"), _figure(live.baseline_psnr_db, ".2f", "dB")
-        table.add_row(f"baseline ({baseline})", rate, psnr)
+        table.add_row(
+            f"baseline ({baseline})", _figure(live.baseline_kbps, ".1f"), _figure(live.baseline_psnr_db, ".2f")
+        )
     return table
 
 
