@@ -32,6 +32,7 @@ class Counters:
     frames_duplicated: int = 0
     frames_acknowledged: int = 0
     frames_lost: int = 0
+    frames_rescued: int = 0
     acks_unknown: int = 0
     wire: tuple[int, int, int, int] | None = None
 
@@ -82,6 +83,7 @@ class Counters:
             "framesDuplicated": self.frames_duplicated,
             "framesAcknowledged": self.frames_acknowledged,
             "framesLost": self.frames_lost,
+            "framesRescued": self.frames_rescued,
             "acksUnknown": self.acks_unknown,
             "packetsSent": packets_sent,
             "packetsReceived": packets_received,

@@ -27,10 +27,11 @@ class LinkOptions:
     Attributes:
         ice: servers and time limits of the search for a path.
         rate_kbps: what the path is taken to carry at first; None for 10,000 kbit/s where the signalling stays on this
-            machine and 1,000 elsewhere.
+            machine and 500 elsewhere.
         adaptive: estimate that rate from acknowledgements; None for wherever the path may be narrow: to other
             machines, and through `impair`. Otherwise it stays until `set_rate_kbps`.
         horizon_ms: how much of it may be un-acknowledged beyond one round trip.
+        repeat_after_loss: carry the previous packet again in each message while messages are being lost.
         ack_interval_ms: shortest time between two acknowledgement messages of the receiver; 0 = one for each frame.
         dead_after_ms: silence after which the peer counts as dead.
         bye_timeout_s: time for the other side to answer a goodbye.
@@ -43,6 +44,7 @@ class LinkOptions:
     rate_kbps: float | None = None
     adaptive: bool | None = None
     horizon_ms: float = 100.0
+    repeat_after_loss: bool = True
     ack_interval_ms: float = 0.0
     dead_after_ms: float = 3000.0
     bye_timeout_s: float = 3.0

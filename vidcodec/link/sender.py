@@ -1,44 +1,24 @@
 """The sending end: frames go out while the window is open, acknowledgements come back."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from aiortc import RTCPeerConnection
 
 from vidcodec.errors import PeerError
 from vidcodec.link.estimator import BandwidthEstimator
-from vidcodec.link.framing import (
-    CLOCK_WRAP_MS,
-    MAX_DATAGRAM_BYTES,
-    Acks,
-    FrameStatus,
-    join_packets,
-    split_message,
-)
+from vidcodec.link.flow import Flow
+from vidcodec.link.framing import Acks
 from vidcodec.link.ice import is_loopback, make_peer_connection
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
-from vidcodec.link.options import Acknowledgement, Closed, LinkOptions, SenderHandlers, ignore
-from vidcodec.link.pacing import Flight, Window
+from vidcodec.link.options import Closed, LinkOptions, SenderHandlers, ignore
+from vidcodec.link.pacing import Window
 from vidcodec.link.session import Session, clock_ms
 from vidcodec.link.whip import WhipClient, parse_url
-from vidcodec.packet import unwrap
-from vidcodec.wire import wire_bytes
 
-REMEMBERED_FRAMES = 512  # half of the 1024 numbers a header can tell apart
-LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 1_000.0
-
-
-@dataclass(slots=True)
-class _Sent:
-    """A frame that left; `wire_bytes` is 0 for one that shared the message of a later one."""
-
-    sent_ms: float
-    wire_bytes: int
-    status: FrameStatus | None = None
+LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 500.0
 
 
 class SenderSession(Session):
@@ -49,47 +29,16 @@ class SenderSession(Session):
     ) -> None:
         super().__init__(pc, hello, options)
         self.handlers = handlers
-        self.lock = threading.Lock()
         open_path = local and options.impair is None
         rate_kbps = options.rate_kbps or (LOCAL_KBPS if open_path else REMOTE_KBPS)
         adaptive = not open_path if options.adaptive is None else options.adaptive
-        self.window = Window(rate_kbps, options.horizon_ms)
-        self.estimator = BandwidthEstimator(rate_kbps) if adaptive else None
-        self._sent: OrderedDict[int, _Sent] = OrderedDict()
-        self._newest = 0
-        self._message_id = 0
-        self._last_arrival_ms: float | None = None
+        self.flow = Flow(
+            Window(rate_kbps, options.horizon_ms),
+            BandwidthEstimator(rate_kbps) if adaptive else None,
+            self.counters,
+            options.repeat_after_loss,
+        )
         self.closed_callbacks.append(handlers.on_closed)
-
-    def plan(self, frames: Sequence[tuple[int, bytes]], repeats: Sequence[bytes]) -> list[bytes] | None:
-        """Take frames for sending, from any thread: the datagrams to send, None when the window is closed."""
-        packets = [packet for _, packet in frames]
-        message = join_packets(packets)
-        repeated = 0
-        for packet in reversed(repeats):
-            longer = join_packets([packet, *packets]) if len(packets) < 8 else message
-            if len(longer) > MAX_DATAGRAM_BYTES or len(longer) == len(message):
-                break
-            message, packets, repeated = longer, [packet, *packets], repeated + 1
-        with self.lock:
-            if not self.window.is_open:
-                self.counters.frames_refused += len(frames)
-                return None
-            now_ms = clock_ms()
-            datagrams = split_message(message, self._message_id)
-            self._message_id += 1
-            for number, _ in frames:
-                newest = number == frames[-1][0]
-                size = sum(wire_bytes(len(datagram)) for datagram in datagrams) if newest else 0
-                self.window.sent(Flight(number, size, now_ms))
-                self._sent[number] = _Sent(now_ms, size)
-                self._newest = max(self._newest, number)
-            while len(self._sent) > REMEMBERED_FRAMES:
-                self._sent.popitem(last=False)
-            self.counters.frames_sent += len(frames)
-            self.counters.frames_repeated += repeated
-            self.counters.payload_bytes_sent += sum(map(len, packets))
-        return datagrams
 
     def _opened_channels(self) -> None:
         self.send_control(self.hello)
@@ -106,65 +55,12 @@ class SenderSession(Session):
 
     def _acks(self, acks: Acks) -> None:
         now_ms = clock_ms()
-        news = []
-        offset_ms = self.offset.offset_ms
-        with self.lock:
-            for entry in acks.entries:
-                number = unwrap(entry.number, self._newest)
-                if number not in self._sent:
-                    self.counters.acks_unknown += 1
-                    continue
-                sent = self._sent[number]
-                known, sent_ms = sent.status, sent.sent_ms
-                if known is not None and entry.status <= known:
-                    continue
-                sent.status = entry.status
-                held_ms = (acks.sent_ms - entry.received_ms) % CLOCK_WRAP_MS
-                flight = self.window.acknowledged(number, now_ms, held_ms)
-                self.counters.frames_acknowledged += known is None
-                if self.estimator is not None and known is None and sent.wire_bytes:
-                    self.estimator.acknowledged(
-                        sent_ms, self._their_time_ms(entry.received_ms), sent.wire_bytes, now_ms
-                    )
-                network_ms = None
-                if known is None and offset_ms is not None:
-                    # Received on their clock, brought to ours; the counter of 0.1 ms ticks wraps every five days.
-                    late = entry.received_ms - offset_ms - sent_ms
-                    network_ms = (late + CLOCK_WRAP_MS / 2) % CLOCK_WRAP_MS - CLOCK_WRAP_MS / 2
-                rtt_ms = None if flight is None else max(now_ms - flight.sent_ms - held_ms, 0.0)
-                news.append(Acknowledgement(number, entry.status, rtt_ms, network_ms))
-        for acknowledgement in news:
-            self._call(self.handlers.on_ack, acknowledgement)
-        self._report_lost(now_ms)
-
-    def _their_time_ms(self, received_ms: float) -> float:
-        """A time of 0.1 ms ticks that wraps every five days, as one that does not."""
-        near_ms = self._last_arrival_ms
-        if near_ms is None:
-            near_ms = received_ms
-        half = CLOCK_WRAP_MS / 2
-        self._last_arrival_ms = near_ms + (received_ms - near_ms + half) % CLOCK_WRAP_MS - half
-        return self._last_arrival_ms
-
-    def set_rate_kbps(self, rate_kbps: float) -> None:
-        """Take a rate from outside."""
-        with self.lock:
-            self.window.rate_kbps = rate_kbps
-            if self.estimator is not None:
-                self.estimator.rate_kbps = rate_kbps
+        for news in self.flow.acknowledge(acks, now_ms, self.offset.offset_ms):
+            self._call(self.handlers.on_ack, news)
+        self._ticked(now_ms)
 
     def _ticked(self, now_ms: float) -> None:
-        self._report_lost(now_ms)
-
-    def _report_lost(self, now_ms: float) -> None:
-        with self.lock:
-            lost = self.window.lost(now_ms)
-            self.counters.frames_lost += len(lost)
-            if self.estimator is not None:
-                for _ in lost:
-                    self.estimator.lost(now_ms)
-                self.window.rate_kbps = self.estimator.rate_kbps
-        for number in lost:
+        for number in self.flow.lost(now_ms):
             self._call(self.handlers.on_lost, number)
 
     def _message(self, message: Control) -> None:
@@ -181,13 +77,15 @@ class SenderSession(Session):
 
     def snapshot(self) -> dict[str, Any]:
         """Counts, window and clocks under webrtc-stats names."""
-        with self.lock:
-            counts = self.counts()
-            counts["bytesInFlight"] = self.window.in_flight_bytes
-            counts["currentRoundTripTime"] = self.window.smoothed_rtt_ms / 1000.0
-            counts["availableOutgoingBitrate"] = self.window.rate_kbps * 1000.0
-        counts["clockOffsetMs"] = self.offset.offset_ms
-        return counts
+        window, estimator = self.flow.window, self.flow.estimator
+        return self.counts() | {
+            "bytesInFlight": window.in_flight_bytes,
+            "currentRoundTripTime": window.smoothed_rtt_ms / 1000.0,
+            "availableOutgoingBitrate": window.rate_kbps * 1000.0,
+            "fractionLost": 0.0 if estimator is None else estimator.loss,
+            "queueDelayMs": 0.0 if estimator is None else estimator.detector.queue_ms,
+            "clockOffsetMs": self.offset.offset_ms,
+        }
 
 
 class SenderLink:
@@ -221,8 +119,7 @@ class SenderLink:
     @property
     def can_send(self) -> bool:
         """Whether `send_frame` would take a frame now: ask before encoding one."""
-        with self._session.lock:
-            return self._closed is None and self._session.window.is_open
+        return self._closed is None and self._session.flow.is_open
 
     def send_frame(self, number: int, packet: bytes, repeats: Sequence[bytes] = ()) -> bool:
         """Send one frame.
@@ -230,7 +127,8 @@ class SenderLink:
         Args:
             number: full frame count, growing; its lower ten bits are the packet's own number.
             packet: the bytes of the packet.
-            repeats: earlier packets, oldest first, to carry again as far as they fit into the same datagram.
+            repeats: earlier packets, oldest first, to carry again as far as they fit into the same datagram. Without
+                any the link repeats the previous packet by itself while it sees losses (`repeat_after_loss`).
 
         Returns:
             False when it was refused, because the window is closed or the session is over: the frame is not sent, and
@@ -242,12 +140,16 @@ class SenderLink:
         """Send several frames, oldest first, in one message. All or none."""
         if self._closed is not None:
             return False
-        datagrams = self._session.plan(frames, repeats)
+        datagrams = self._session.flow.take(frames, repeats, clock_ms())
         return datagrams is not None and self._loop.call(self._session.send_frames_message, datagrams)
+
+    def budget_bytes(self, fps: float) -> int:
+        """Size that packets may have now at `fps` of them a second: what the path carries, less headers and repeats."""
+        return self._session.flow.budget_bytes(fps, clock_ms())
 
     def set_rate_kbps(self, rate_kbps: float) -> None:
         """Say what the path carries; an adaptive link goes on from there."""
-        self._session.set_rate_kbps(rate_kbps)
+        self._session.flow.set_rate_kbps(rate_kbps)
 
     def send_stats(self, payload: Mapping[str, Any]) -> None:
         """Send statistics, a JSON object of at most 60,000 bytes.

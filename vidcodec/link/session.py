@@ -21,6 +21,7 @@ from vidcodec.link.messages import Bye, Control, Hello, InvalidMessage, Ping, Po
 from vidcodec.link.negotiation import Negotiation
 from vidcodec.link.options import Closed, LinkOptions
 from vidcodec.link.pacing import ClockOffset, Heartbeat
+from vidcodec.link.sctp import open_window, tune
 
 log = logging.getLogger("vidcodec.link")
 
@@ -66,6 +67,9 @@ class Session(ABC):
         self._tasks: set[asyncio.Task[None]] = set()
         self._frames = self._channel("frames", 0, ordered=False, maxRetransmits=0)
         self._control = self._channel("control", 1)
+        assert pc.sctp is not None  # the channels made it
+        self._sctp = pc.sctp
+        self._cancel_sack = tune(pc.sctp)
         self._frames.on("message", self._on_frames)
         self._control.on("message", self._on_control)
         self._control.on("open", self._on_open)
@@ -118,6 +122,7 @@ class Session(ABC):
     def send_frames_message(self, datagrams: list[bytes]) -> None:
         """Send the datagrams of one message of the frames channel; ignored when the channel is gone."""
         try:
+            open_window(self._sctp)
             for datagram in datagrams:
                 self._frames.send(datagram)
                 self.counters.datagram_sent(len(datagram))
@@ -352,4 +357,5 @@ class Session(ABC):
             await asyncio.wait_for(self._pc.close(), 2.0)
         except (TimeoutError, asyncio.TimeoutError, ConnectionError):
             log.debug("closing the connection took too long")
+        self._cancel_sack()
         self.negotiation.close()

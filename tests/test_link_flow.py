@@ -1,0 +1,158 @@
+"""The sender's book of frames: windows, acknowledgements, repeats after losses. No socket, no clock."""
+
+from collections.abc import Iterable
+
+import pytest
+from link_pair import packet
+
+from vidcodec.link.counters import Counters
+from vidcodec.link.estimator import BandwidthEstimator
+from vidcodec.link.flow import Flow
+from vidcodec.link.framing import CLOCK_WRAP_MS, AckEntry, Acks, Fragment, FrameStatus, parse_message
+from vidcodec.link.options import Acknowledgement
+from vidcodec.link.pacing import Window
+from vidcodec.packet import NUMBERS, Packet
+
+
+def make(rate_kbps: float = 5000.0, repeat: bool = True, adaptive: bool = False) -> tuple[Flow, Counters]:
+    counters = Counters()
+    estimator = BandwidthEstimator(rate_kbps) if adaptive else None
+    return Flow(Window(rate_kbps), estimator, counters, repeat), counters
+
+
+def send(flow: Flow, number: int, now_ms: float, size: int = 100) -> list[int] | None:
+    """Send one frame; the numbers of the packets in its message, None if refused."""
+    datagrams = flow.take([(number, packet(number, size))], [], now_ms)
+    if datagrams is None:
+        return None
+    content = parse_message(datagrams[0])
+    assert isinstance(content, list)
+    return [Packet.from_bytes(data).header.number for data in content]
+
+
+def ack(
+    flow: Flow,
+    numbers: Iterable[int],
+    now_ms: float,
+    arrived_ms: float = 0.0,
+    status: FrameStatus = FrameStatus.RECEIVED,
+) -> list[Acknowledgement]:
+    entries = tuple(AckEntry(number % NUMBERS, status, arrived_ms) for number in numbers)
+    return flow.acknowledge(Acks(arrived_ms, entries), now_ms, 0.0)
+
+
+def test_news_comes_once_and_a_better_known_status_is_news_again() -> None:
+    flow, counters = make()
+    send(flow, 2000, 0.0)
+    assert [(news.number, news.status) for news in ack(flow, [2000], 40.0, 20.0)] == [(2000, FrameStatus.RECEIVED)]
+    assert ack(flow, [2000], 50.0, 20.0) == []
+    assert [news.status for news in ack(flow, [2000], 60.0, 20.0, FrameStatus.OK)] == [FrameStatus.OK]
+    assert counters.frames_acknowledged == 1
+
+
+def test_times_of_an_acknowledgement_survive_the_wrap_of_the_receivers_clock() -> None:
+    flow, _ = make()
+    base_ms = CLOCK_WRAP_MS - 10.0
+    send(flow, 0, base_ms)
+    entries = (AckEntry(0, FrameStatus.RECEIVED, 15.0),)  # 25 ms after sending, past the wrap
+    news = flow.acknowledge(Acks(35.0, entries), base_ms + 65.0, 0.0)[0]
+    assert news.network_ms == pytest.approx(25.0)
+    assert news.rtt_ms == pytest.approx(45.0)
+
+
+def test_unknown_numbers_are_counted_and_forgotten() -> None:
+    flow, counters = make()
+    send(flow, 5, 0.0)
+    assert ack(flow, [6, 900], 10.0) == [] and ack(flow, [6, 900], 20.0) == []
+    assert counters.acks_unknown == 4 and flow.window.in_flight_bytes > 0
+
+
+def test_previous_packet_rides_along_after_a_loss_and_stops_three_seconds_later() -> None:
+    flow, counters = make()
+    for number in range(5):
+        assert send(flow, number, 10.0 * number) == [number]
+    ack(flow, [1, 2, 3], 60.0, 55.0)
+    assert flow.lost(60.0) == [0]
+    assert send(flow, 5, 61.0) == [4, 5]
+    ack(flow, [4, 5], 80.0, 70.0)
+    assert send(flow, 6, 90.0) == [6]  # 5 is known to be there
+    assert send(flow, 7, 100.0) == [6, 7]
+    ack(flow, [6, 7], 3100.0, 3090.0)
+    send(flow, 8, 3150.0)
+    assert send(flow, 9, 3200.0) == [9]
+    assert counters.frames_repeated == 2
+
+
+def test_repeat_that_saves_a_frame_counts_as_a_loss_of_its_message_and_not_as_delay() -> None:
+    flow, counters = make(adaptive=True)
+    assert flow.estimator is not None
+    flow._loss_ms = 0.0
+    for number in range(3):
+        send(flow, number, 100.0 * number)
+    ack(flow, [0], 130.0, 120.0)
+    ack(flow, [1, 2], 230.0, 220.0)  # both at once: 1 came with 2
+    assert counters.frames_rescued == 1 and counters.frames_lost == 0
+    assert flow.estimator.loss == pytest.approx(1 / 3)
+    assert flow._loss_ms == 230.0
+
+
+def test_burst_that_the_repeat_does_not_save_deepens_it() -> None:
+    flow, _ = make()
+    flow._loss_ms = 0.0
+    for number in range(6):
+        send(flow, number, float(number))
+    ack(flow, [3, 4, 5], 20.0, 15.0)
+    assert flow.lost(20.0) == [0, 1, 2]
+    for number in range(6, 9):
+        send(flow, number, float(number) + 20.0)
+    assert send(flow, 9, 40.0) == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(("size", "carried"), [(500, [0, 1]), (600, [1])])
+def test_repeat_never_adds_a_datagram(size: int, carried: list[int]) -> None:
+    flow, _ = make()
+    flow._loss_ms = 0.0
+    send(flow, 0, 0.0, size)
+    assert send(flow, 1, 1.0, size) == carried
+
+
+def test_repeats_may_be_turned_off_or_chosen_by_the_caller() -> None:
+    flow, counters = make(repeat=False)
+    flow._loss_ms = 0.0
+    send(flow, 0, 0.0)
+    assert send(flow, 1, 1.0) == [1]
+    datagrams = flow.take([(2, packet(2))], [packet(0), packet(1)], 2.0)
+    assert datagrams is not None and len(parse_message(datagrams[0])) == 3  # type: ignore[arg-type]
+    assert counters.frames_repeated == 2 and counters.payload_bytes_sent == 500
+
+
+def test_large_frame_goes_in_fragments_and_counts_all_its_headers() -> None:
+    flow, _ = make()
+    datagrams = flow.take([(0, packet(0, 3000))], [], 0.0)
+    assert datagrams is not None and len(datagrams) == 3
+    assert all(isinstance(parse_message(datagram), Fragment) for datagram in datagrams)
+    assert flow.window.in_flight_bytes == pytest.approx(3000 + 3 * (93 + 4), abs=8)
+
+
+def test_budget_leaves_room_for_headers_and_repeats() -> None:
+    flow, _ = make(rate_kbps=40.0)
+    assert flow.budget_bytes(20.0, 0.0) == pytest.approx(250 - 93, abs=5)
+    flow._loss_ms = 0.0
+    assert flow.budget_bytes(20.0, 10.0) == pytest.approx((250 - 93) / 2, abs=5)
+    assert flow.budget_bytes(240.0, 10.0) == 0
+
+
+def test_book_keeping_stays_bounded_when_nobody_acknowledges() -> None:
+    flow, counters = make(rate_kbps=1e6)
+    for number in range(20_000):
+        send(flow, number, 5.0 * number)
+        flow.lost(5.0 * number)
+    assert len(flow._sent) <= 512 and len(flow.window._flights) <= 512
+    assert counters.frames_lost > 19_000
+
+
+def test_set_rate_reaches_window_and_estimator() -> None:
+    flow, _ = make(adaptive=True)
+    flow.set_rate_kbps(123.0)
+    flow.lost(0.0)
+    assert flow.window.rate_kbps == 123.0

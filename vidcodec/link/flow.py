@@ -1,0 +1,198 @@
+"""The sender's book: which frames are under way, what came of them, what may go next. No socket; told the time.
+
+Locked, because frames come from the program's threads and acknowledgements from the link's.
+"""
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vidcodec.link.counters import Counters
+from vidcodec.link.estimator import BandwidthEstimator
+from vidcodec.link.framing import (
+    CLOCK_WRAP_MS,
+    MAX_DATAGRAM_BYTES,
+    MAX_PACKETS,
+    AckEntry,
+    Acks,
+    FrameStatus,
+    join_packets,
+    split_message,
+)
+from vidcodec.link.options import Acknowledgement
+from vidcodec.link.pacing import Flight, Window
+from vidcodec.packet import NUMBERS, unwrap
+from vidcodec.wire import wire_bytes
+
+REMEMBERED_FRAMES = NUMBERS // 2
+REPEAT_AFTER_LOSS_MS = 3000.0
+MAX_DEPTH = 3
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A frame that left.
+
+    `wire_bytes` is 0 for one that shared the message of a later one; `repeated_with` are the later frames whose
+    messages carried it again.
+    """
+
+    sent_ms: float
+    wire_bytes: int
+    status: FrameStatus | None = None
+    repeated_with: list[int] = field(default_factory=list)
+
+
+class Flow:
+    """Takes frames while the window is open, and reads acknowledgements.
+
+    After a loss the previous packet rides along in each message as far as it fits into the datagram, until no message
+    was lost for three seconds: a single loss then costs nothing but the bytes. Frames that are lost nevertheless (a
+    burst) make it two packets, then three.
+    """
+
+    def __init__(
+        self, window: Window, estimator: BandwidthEstimator | None, counters: Counters, repeat_after_loss: bool = True
+    ) -> None:
+        self.window = window
+        self.estimator = estimator
+        self._counters = counters
+        self._repeat_after_loss = repeat_after_loss
+        self._lock = threading.Lock()
+        self._sent: OrderedDict[int, _Sent] = OrderedDict()
+        self._newest = 0
+        self._previous: deque[tuple[int, bytes]] = deque(maxlen=MAX_DEPTH)
+        self._depth = 1
+        self._message_id = 0
+        self._loss_ms = float("-inf")
+        self._arrival_ms: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a frame would be taken now."""
+        with self._lock:
+            return self.window.is_open
+
+    def set_rate_kbps(self, rate_kbps: float) -> None:
+        """Take a rate from outside."""
+        with self._lock:
+            self.window.rate_kbps = rate_kbps
+            if self.estimator is not None:
+                self.estimator.rate_kbps = rate_kbps
+
+    def budget_bytes(self, fps: float, now_ms: float) -> int:
+        """Size a packet may have for `fps` of them a second to fit the rate, headers and repeats taken off; >= 0."""
+        with self._lock:
+            share = self.window.rate_kbps * 125.0 / fps - wire_bytes(1)
+            return max(0, int(share / (1 + (self._depth if self._repeating(now_ms) else 0))))
+
+    def take(self, frames: Sequence[tuple[int, bytes]], repeats: Sequence[bytes], now_ms: float) -> list[bytes] | None:
+        """Take frames for sending, oldest first: the datagrams to send, None when the window is closed."""
+        packets = [packet for _, packet in frames]
+        message = join_packets(packets)
+        with self._lock:
+            if not self.window.is_open:
+                self._counters.frames_refused += len(frames)
+                return None
+            newest = frames[-1][0]
+            earlier = {packet: number for number, packet in self._previous if number in self._sent}
+            for packet in reversed(list(repeats) or self._due_repeats(newest, now_ms)):
+                if len(packets) == MAX_PACKETS or len(message) + len(packet) + 3 > MAX_DATAGRAM_BYTES:
+                    break
+                packets.insert(0, packet)
+                message = join_packets(packets)
+                if packet in earlier:
+                    self._sent[earlier[packet]].repeated_with.append(newest)
+            datagrams = split_message(message, self._message_id)
+            self._message_id += 1
+            for number, _ in frames:
+                size = sum(wire_bytes(len(datagram)) for datagram in datagrams) if number == newest else 0
+                self.window.sent(Flight(number, size, now_ms))
+                self._sent[number] = _Sent(now_ms, size)
+            while len(self._sent) > REMEMBERED_FRAMES:
+                self._sent.popitem(last=False)
+            self._newest = max(self._newest, newest)
+            self._previous.extend(frames)
+            self._counters.frames_sent += len(frames)
+            self._counters.frames_repeated += len(packets) - len(frames)
+            self._counters.payload_bytes_sent += sum(map(len, packets))
+        return datagrams
+
+    def acknowledge(self, acks: Acks, now_ms: float, offset_ms: float | None) -> list[Acknowledgement]:
+        """Read acknowledgements; returns what is news in them.
+
+        Args:
+            acks: as they came.
+            now_ms: now.
+            offset_ms: the peer's clock minus ours, None if it is not known.
+        """
+        news = []
+        with self._lock:
+            arrivals = {unwrap(entry.number, self._newest): entry.received_ms for entry in acks.entries}
+            for entry in acks.entries:
+                number = unwrap(entry.number, self._newest)
+                sent = self._sent.get(number)
+                if sent is None:
+                    self._counters.acks_unknown += 1
+                    continue
+                if sent.status is not None and entry.status <= sent.status:
+                    continue
+                first, sent.status = sent.status is None, entry.status
+                held_ms = (acks.sent_ms - entry.received_ms) % CLOCK_WRAP_MS
+                rtt_ms = network_ms = None
+                if first:
+                    self._counters.frames_acknowledged += 1
+                    rescued = any(arrivals.get(later) == entry.received_ms for later in sent.repeated_with)
+                    flight = self.window.acknowledged(number, now_ms, held_ms)
+                    rtt_ms = None if flight is None else max(now_ms - flight.sent_ms - held_ms, 0.0)
+                    self._estimate(entry, sent, rescued, now_ms)
+                    if offset_ms is not None:
+                        late_ms = entry.received_ms - offset_ms - sent.sent_ms
+                        network_ms = (late_ms + CLOCK_WRAP_MS / 2) % CLOCK_WRAP_MS - CLOCK_WRAP_MS / 2
+                news.append(Acknowledgement(number, entry.status, rtt_ms, network_ms))
+        return news
+
+    def lost(self, now_ms: float) -> list[int]:
+        """Frames given up since the last call, oldest first."""
+        with self._lock:
+            gone = self.window.lost(now_ms)
+            self._counters.frames_lost += len(gone)
+            for number in gone:
+                if number in self._sent and self._sent[number].repeated_with:
+                    self._depth = min(self._depth + 1, MAX_DEPTH)
+                self._message_lost(now_ms)
+            if self.estimator is not None:
+                self.window.rate_kbps = self.estimator.rate_kbps
+            return gone
+
+    def _due_repeats(self, newest: int, now_ms: float) -> list[bytes]:
+        """The last packets, oldest first, if messages are being lost and nobody said yet that they arrived."""
+        if not self._repeating(now_ms):
+            return []
+        last = [(number, packet) for number, packet in self._previous if number < newest][-self._depth :]
+        return [packet for number, packet in last if number in self._sent and self._sent[number].status is None]
+
+    def _repeating(self, now_ms: float) -> bool:
+        if self._repeat_after_loss and now_ms - self._loss_ms <= REPEAT_AFTER_LOSS_MS:
+            return True
+        self._depth = 1
+        return False
+
+    def _estimate(self, entry: AckEntry, sent: _Sent, rescued: bool, now_ms: float) -> None:
+        """Feed the estimator; a frame that only its repeat saved says nothing of delay, but of loss."""
+        if rescued:
+            self._counters.frames_rescued += 1
+            self._message_lost(now_ms)
+        elif self.estimator is not None and sent.wire_bytes:
+            if self._arrival_ms is None:
+                self._arrival_ms = entry.received_ms
+            # The peer's count of 0.1 ms ticks wraps every five days; this one goes on.
+            step_ms = (entry.received_ms - self._arrival_ms + CLOCK_WRAP_MS / 2) % CLOCK_WRAP_MS - CLOCK_WRAP_MS / 2
+            self._arrival_ms += step_ms
+            self.estimator.acknowledged(sent.sent_ms, self._arrival_ms, sent.wire_bytes, now_ms)
+
+    def _message_lost(self, now_ms: float) -> None:
+        self._loss_ms = now_ms
+        if self.estimator is not None:
+            self.estimator.lost(now_ms)
