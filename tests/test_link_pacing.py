@@ -64,11 +64,15 @@ def test_frame_is_lost_after_three_later_ones_and_its_bytes_are_released() -> No
     window.acknowledged(3, 11.0)
     assert window.lost(11.0) == [0]
     assert window.in_flight_bytes == 100
-    assert window.acknowledged(0, 12.0) is None
+    assert window.acknowledged(0, 12.0) == Flight(0, 100, 0.0)  # late, but a round trip
+    assert window.acknowledged(0, 13.0) is None and window.in_flight_bytes == 100
 
 
 def test_silence_releases_everything_by_time_out() -> None:
     window = Window(rate_kbps=8.0)
+    window.sent(Flight(9, 100, 0.0))
+    assert window.lost(999.0) == []  # the round trip is not known yet
+    window.acknowledged(9, 20.0)
     for number in range(4):
         window.sent(Flight(number, 100, 10.0 * number))
     assert window.lost(200.0) == [] and not window.is_open
