@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -158,18 +160,30 @@ def run(
 def _work(work: Sequence[Job], jobs: int) -> Iterable[tuple[Job, list[Point] | str]]:
     if not work:
         return
-    with ProcessPoolExecutor(min(jobs, len(work)), get_context("spawn"), initializer=_quiet) as pool:
+    count = min(jobs, len(work))
+    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),))
+    try:
         futures: dict[Future[list[Point] | str], Job] = {pool.submit(_measure_job, job): job for job in work}
         for future in as_completed(futures):
             yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _quiet() -> None:
-    """One thread for OpenCV and torch in each worker: `--jobs` says how many cores work."""
+def _start_worker(parent: int) -> None:
+    """One thread for OpenCV and torch (`--jobs` says how many cores work), and no life after the parent's."""
     import cv2
 
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A killed parent cannot tell its workers to end: they look for themselves."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 @cache

@@ -211,9 +211,10 @@ def page(results: dict[str, Result]) -> str:
         "<!-- Written by `make results` from docs/results/*.json. Changes made here are lost. -->\n\n"
         "How each figure is taken: PSNR is that of the mean squared error on 8-bit RGB over all frames of a clip. "
         "Every codec's packets are decoded by a process that sees nothing else. Rates count what an encoder emits, "
-        "nothing taken away: x264's first packet holds its 600-byte version string, which makes x264 look 3 to 8 % worse on "
-        "clips of 3 to 6 s than in a long call. Peers get RGB through an exact BT.601 conversion with interpolated "
-        "chroma (50 dB), not through swscale's default (43 dB), which would hold them down at high rates.\n\n"
+        "nothing taken away: x264's first packet holds its 600-byte version string, which costs x264 2 to 14 % (6 % on "
+        "average) on clips of 3 to 6 s and nothing in a long call. Peers get RGB through an exact BT.601 conversion "
+        "with interpolated chroma (50 dB), not through swscale's default (43 dB), which would hold them down at high "
+        "rates.\n\n"
     )
     for name, (title, write) in writers.items():
         if name in results:

@@ -41,7 +41,8 @@ class Stage:
 
     Attributes:
         codec, stage: `encode` or `decode`, from frame to packet bytes and back, conversion included.
-        median_ms, p95_ms: over `frames` frames after warm-up.
+        median_ms, p95_ms: over `frames` frames after warm-up, by the clock.
+        cpu_ms: median CPU time of the process, which other load on the machine changes less.
         gmac: thousand million multiply-accumulates of the network a frame; None for peers.
         gmac_per_s: of the whole stage, entropy coding and everything else included.
         peak_mb: most memory its process ever held, imports included (device memory on CUDA).
@@ -52,6 +53,7 @@ class Stage:
     stage: str
     median_ms: float
     p95_ms: float
+    cpu_ms: float
     gmac: float | None
     gmac_per_s: float | None
     peak_mb: float
@@ -140,14 +142,18 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
     encoder, decoder = spec.open_encoder(level, clip.fps), spec.open_decoder()
     _limit(threads)  # loading a model sets torch to one thread
     times: dict[str, list[float]] = {"encode": [], "decode": []}
+    cpu: dict[str, list[float]] = {"encode": [], "decode": []}
     try:
         for frame in clip.frames:
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             packet = encoder.encode(frame)
-            middle = time.perf_counter()
+            middle, cpu_middle = time.perf_counter(), time.process_time()
             decoder.decode(packet)
+            end, cpu_end = time.perf_counter(), time.process_time()
             times["encode"].append((middle - start) * 1000)
-            times["decode"].append((time.perf_counter() - middle) * 1000)
+            times["decode"].append((end - middle) * 1000)
+            cpu["encode"].append((cpu_middle - cpu_start) * 1000)
+            cpu["decode"].append((cpu_end - cpu_middle) * 1000)
         own = isinstance(spec, ModelSpec)
         gmac: dict[str, float | None] = {"encode": None, "decode": None}
         if own:
@@ -172,6 +178,7 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
                 stage=stage,
                 median_ms=median_ms,
                 p95_ms=float(np.percentile(kept, 95)),
+                cpu_ms=float(np.median(cpu[stage][WARM_UP:])),
                 gmac=work,
                 gmac_per_s=work / median_ms * 1000 if work else None,
                 peak_mb=_peak_mb(device),
@@ -253,13 +260,14 @@ def _rounded(value: Any) -> Any:
 def markdown(result: dict[str, Any]) -> str:
     """The run as a page."""
     on = result["machine"]
-    header = ["codec", "stage", "median ms", "p95 ms", "GMAC", "GMAC/s", "peak MB", "threads", "device"]
+    header = ["codec", "stage", "median ms", "p95 ms", "CPU ms", "GMAC", "GMAC/s", "peak MB", "threads", "device"]
     rows = [
         [
             row["codec"],
             row["stage"],
             number(row["median_ms"], 2),
             number(row["p95_ms"], 2),
+            number(row["cpu_ms"], 2),
             number(row["gmac"], 3),
             number(row["gmac_per_s"], 1),
             number(row["peak_mb"], 0),

@@ -31,7 +31,7 @@ def mse_text(value: float | None) -> str:
 def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) -> str:
     """One row a codec, best BD-rate first; codecs without a curve last."""
     header = ["codec", "BD-rate", "least..most", "BD-PSNR dB", "clips", "overlap"]
-    header += [f"kbit/s at MSE {mse_text(mark)}" for mark in mse_marks] + ["MSE", "encode ms", "decode ms"]
+    header += [f"kbit/s at MSE {mse_text(mark)}" for mark in mse_marks] + ["MSE", "encode CPU ms", "decode CPU ms"]
     ordered = sorted(summaries, key=lambda row: _order(row["bd_rate_percent"]))
     rows = [
         [
@@ -54,7 +54,7 @@ def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) ->
 def short_table(summaries: Sequence[dict[str, Any]], rate_marks_kbps: Sequence[float], mse_mark: float) -> str:
     """The README's table: one row a codec, best BD-rate first."""
     header = ["codec", "bits for the same PSNR", "least..most", f"kbit/s at MSE {mse_text(mse_mark)}"]
-    header += [f"PSNR at {mark:g} kbit/s" for mark in rate_marks_kbps] + ["encode + decode ms"]
+    header += [f"PSNR at {mark:g} kbit/s" for mark in rate_marks_kbps] + ["CPU ms encode + decode"]
     rows = [
         [
             row["codec"],
