@@ -85,4 +85,6 @@ class GdnNetwork(nn.Module):
 
 def build() -> GdnNetwork:
     """The network with the configuration that the bundled weights have."""
-    return GdnNetwork().to(memory_format=torch.channels_last)
+    net = GdnNetwork()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    return net

@@ -63,4 +63,6 @@ class SeedNetwork(nn.Module):
 
 def build() -> SeedNetwork:
     """The network with the configuration that the bundled weights have."""
-    return SeedNetwork().to(memory_format=torch.channels_last)
+    net = SeedNetwork()
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    return net
