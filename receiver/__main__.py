@@ -16,11 +16,11 @@ from vidcodec.errors import InputError, PeerError, VidcodecError
 if TYPE_CHECKING:
     from receiver.call import Call
     from receiver.display import Window
-    from receiver.page import CallPage
     from vidcodec.codec import Codec
     from vidcodec.link.server import ReceiverServer
     from vidcodec.sidechannel import SideReceiver
     from vidcodec.stopping import Stopping
+    from vidcodec.web.callpage import CallPage
 
 TOKEN_VARIABLE = "VIDCODEC_TOKEN"
 DEFAULT_LISTEN = "127.0.0.1:8443"
@@ -125,10 +125,9 @@ class Receiver:
 
     def _open_page(self, token: str | None) -> "CallPage":
         """The web page. In loopback the sender's token is not for viewers."""
-        from receiver.page import CallPage
+        from vidcodec.web.callpage import CallPage
 
-        loopback = self._side is not None
-        return CallPage(self.options.web or "127.0.0.1:0", loopback, None if loopback else token)
+        return CallPage(self.options.web or "127.0.0.1:0", "receiver", None if self._side is not None else token)
 
     def _know_codec(self, codec: "Codec") -> None:
         from vidcodec.report import CodecFigures, Report

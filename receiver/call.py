@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from receiver.decoding import FrameDecoder, PacketQueue, Verdict
 from receiver.display import Window
 from receiver.measuring import Measurer
-from receiver.page import CallPage
 from receiver.showing import CallView, Figures
 from vidcodec.calllog import CallLog, Live
 from vidcodec.codec import Codec
@@ -36,6 +35,9 @@ from vidcodec.mailbox import Mailbox, MailboxClosed
 from vidcodec.records import ShownFrame
 from vidcodec.report import CodecFigures
 from vidcodec.sidechannel import SidePictures, SideReceiver
+from vidcodec.web.callpage import CallPage
+from vidcodec.web.controls import Change
+from vidcodec.web.view import PANELS
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +145,10 @@ class Call:
         """Begin to decode."""
         self._window = window
         if page is not None:
-            page.begin(self._link)
+            panels: tuple[str, ...] = ("ours",)
+            if self._side is not None:
+                panels = PANELS[:2] if self._figures.baseline == "none" else PANELS
+            page.begin(panels, self._wish, lambda: self._link.request_refresh(None, "asked for by the viewer"))
             self._page = page
             if self._steering is not None:  # it was said before there was a page to show it
                 page.heard(self._steering)
@@ -174,6 +179,10 @@ class Call:
             self._note(record)
         return True
 
+    def _wish(self, change: Change) -> None:
+        """Have the sender change what a viewer of the page wants changed."""
+        self._link.send_stats({"wish": {"name": change.name, "value": change.value}})
+
     @property
     def live(self) -> Live:
         """Figures of the last two seconds."""
@@ -200,6 +209,7 @@ class Call:
             self._to_measure.put(None)
             threads["measure"].join(DRAIN_S)
             threads["figures"].join(DRAIN_S)
+        log.info("%d packets skipped; link: %s", self._packets.skipped, self._link.stats)
         final = self._take_unsent()
         for start in range(0, max(0, len(final) - ROWS_PER_MESSAGE), ROWS_PER_MESSAGE):
             self._link.send_stats(receiver_stats(self._decoded, final[start : start + ROWS_PER_MESSAGE]))

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from receiver.page import CallPage
 from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder, write_png
 from receiver.showing import CallView, Figures
 from vidcodec.calllog import MS_SSIM_EVERY
@@ -15,6 +14,7 @@ from vidcodec.codec import CodecInfo
 from vidcodec.metrics import ms_ssim
 from vidcodec.records import ShownFrame
 from vidcodec.sidechannel import SidePictures, SideReceiver
+from vidcodec.web.callpage import CallPage
 
 Picture = NDArray[np.uint8]
 
@@ -79,7 +79,7 @@ class Measurer:
         """
         side = SidePictures() if self._side is None else self._side.take(record.number, WAIT_S)
         if self._page is not None:
-            self._page.measured(record.number, picture, side)
+            self._page.measured(record.number, side.original, picture, side.baseline, side.label)
         if side.original is not None:
             record = replace(record, squared_error=squared_error(side.original, picture))
             if self._measured % MS_SSIM_EVERY == 0:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sender.loopback import LoopbackReceiver
     from vidcodec.codec import Codec
     from vidcodec.stopping import Stopping
+    from vidcodec.web.callpage import CallPage
 
 DEFAULT_KBPS = 40.0
 DEMO_S = 10.0
@@ -95,11 +96,11 @@ def check_options(options: argparse.Namespace) -> None:
     if not options.loopback and not options.connect:
         raise UsageError("say where to: --loopback, or --connect URL (the receiver prints it)")
     if options.connect:
-        for name in ("web", "record", "snapshot"):
+        for name in ("record", "snapshot"):
             if getattr(options, name):
                 raise UsageError(f"--{name} works where the call is shown: give it to the receiver, or use --loopback")
-        if options.display in ("window", "web"):
-            raise UsageError(f"--display {options.display} works where the call is shown: give it to the receiver")
+        if options.display == "window":
+            raise UsageError("--display window works where the call is shown: give it to the receiver")
     for name in ("report", "record", "snapshot"):
         check_writable(getattr(options, name), f"--{name}")
 
@@ -172,17 +173,31 @@ class Sender:
             if url is None:
                 assert loopback is not None  # check_options: one of the two
                 url = loopback.url()
-            self._call(codec, source, url, loopback)
+            page = None
+            if options.connect and (options.web or options.display == "web"):
+                from vidcodec.web.callpage import CallPage
+
+                page = CallPage(options.web or "127.0.0.1:0", "sender")
+                stack.callback(page.close)
+                print(f"watch the call at {page.url}", flush=True)
+            self._call(codec, source, url, loopback, page)
         return 0
 
-    def _call(self, codec: "Codec", source: "Source", url: str, loopback: "LoopbackReceiver | None") -> None:
+    def _call(
+        self,
+        codec: "Codec",
+        source: "Source",
+        url: str,
+        loopback: "LoopbackReceiver | None",
+        page: "CallPage | None",
+    ) -> None:
         from sender.call import Call
         from sender.crop import LiveCropper
         from vidcodec.link import LinkOptions
         from vidcodec.terminal import LiveFigures
 
         options, info = self.options, codec.info
-        call = Call(codec, source, self._call_options(codec), loopback.side if loopback else None)
+        call = Call(codec, source, self._call_options(codec), loopback.side if loopback else None, page)
         self.report = call.log.report()
         error: BaseException | None = None
         with LiveCropper(options.crop) as cropper:

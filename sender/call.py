@@ -27,6 +27,8 @@ from vidcodec.rate import RateControl
 from vidcodec.records import SentFrame
 from vidcodec.report import CodecFigures
 from vidcodec.sidechannel import SideSender
+from vidcodec.web.callpage import CallPage
+from vidcodec.web.view import PANELS
 from vidcodec.wire import DATA_CHANNEL, rate_kbps, wire_bytes
 
 log = logging.getLogger(__name__)
@@ -76,7 +78,14 @@ class Call:
         log: figures so far.
     """
 
-    def __init__(self, codec: Codec, source: Source, options: CallOptions, side: SideSender | None) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        source: Source,
+        options: CallOptions,
+        side: SideSender | None,
+        page: CallPage | None = None,
+    ) -> None:
         info = codec.info
         self.log = CallLog(CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision))
         self.connected_s = 0.0
@@ -84,6 +93,7 @@ class Call:
         self._source = source
         self._options = options
         self._side = side
+        self._page = page
         self._link: SenderLink | None = None
         self._capture: Capture | None = None
         self._path: FramePath | None = None
@@ -149,7 +159,12 @@ class Call:
             expected_kbps = options.bitrate_kbps + rate_kbps(round(packet_wire_bytes(0) * fps), 1.0)
         baseline = Baseline(options.baseline, options.baseline_scale, fps)
         self._measurer = Measurer(
-            baseline, RateMeter(fps, expected_kbps), packet_wire_bytes, self._side, self._add_record
+            baseline,
+            RateMeter(fps, expected_kbps),
+            packet_wire_bytes,
+            self._side,
+            self._add_record,
+            page=self._page,
         )
         quality = qualities // 2 if options.quality is None else options.quality
         self._path = FramePath(
@@ -166,8 +181,15 @@ class Call:
         settings = Settings(
             options.quality, options.bitrate_kbps, options.crop, options.baseline, options.baseline_scale
         )
-        self._steering = Steering(settings, qualities, fps, cropper, link.send_stats)
-        self._steering.say()
+        steering = self._steering = Steering(settings, qualities, fps, cropper, self._tell)
+        if self._page is not None:
+            references = self._path.references
+            self._page.begin(
+                PANELS[:2] if options.baseline == "none" else PANELS,
+                lambda change: steering.wish({"name": change.name, "value": change.value}),
+                lambda: references.asked_for_refresh(None),
+            )
+        steering.say()
         self._start_ns = time.monotonic_ns()
         self._capture = Capture(self._source)
         self._path.start(self._capture)
@@ -182,7 +204,7 @@ class Call:
             if now_s - ticked_s >= 0.25:
                 ticked_s = now_s
                 tick(self)
-            self._steering.act(self._path, self._measurer)
+            steering.act(self._path, self._measurer)
             time.sleep(0.01)
         self._end_ns = time.monotonic_ns()
         self._path.stop()
@@ -204,6 +226,8 @@ class Call:
             captured.close()
         if self._steering is not None:
             self._steering.close()
+        if self._page is not None:
+            self._page.end("the call is over")
         link = self._link
         if link is None:
             return
@@ -228,8 +252,17 @@ class Call:
         return "none" if self._measurer is None else self._measurer.baseline.name
 
     def update_totals(self) -> None:
-        """Bring the log's counts up to date."""
+        """Bring the log's counts up to date, and the page's figures."""
         self.log.set_totals(self._totals())
+        if self._page is not None and self._link is not None:
+            self._page.figures(self.log, self._codec.info.model_id, self.baseline_name, self._link.stats)
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        """Tell the receiver, and our own page, where the call stands."""
+        if self._link is not None:
+            self._link.send_stats(message)
+        if self._page is not None:
+            self._page.heard(message["steering"])
 
     # On the link's thread.
 

@@ -18,6 +18,7 @@ from vidcodec.calllog import MS_SSIM_EVERY
 from vidcodec.metrics import ms_ssim
 from vidcodec.records import SentFrame
 from vidcodec.sidechannel import SideSender
+from vidcodec.web.callpage import CallPage
 
 Picture = NDArray[np.uint8]
 
@@ -51,6 +52,7 @@ class Measurer:
         side: where originals and the baseline's pictures go in loopback; the receiver then measures. Else None, and
             the errors are measured here.
         on_record: takes each finished record.
+        page: shows original, ours as the receiver will show it, and baseline; or None.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Measurer:
         wire_bytes: Callable[[int], int],
         side: SideSender | None,
         on_record: Callable[[SentFrame], object],
+        *,
+        page: CallPage | None = None,
     ) -> None:
         self.baseline = baseline
         self.error: BaseException | None = None
@@ -67,6 +71,7 @@ class Measurer:
         self._meter = meter
         self._wire_bytes = wire_bytes
         self._side = side
+        self._page = page
         self._on_record = on_record
         self._queue: queue.Queue[Coded | None] = queue.Queue(QUEUED)
         self._measured = 0
@@ -122,6 +127,8 @@ class Measurer:
         if self._side is not None:
             self._side.send_baseline(record.number, beside.picture, beside.wire_bytes, self.baseline.name)
             return record
+        if self._page is not None:
+            self._page.measured(record.number, coded.original, coded.shown, beside.picture, self.baseline.name)
         return self._with_errors(record, coded, beside)
 
     def _with_errors(self, record: SentFrame, coded: Coded, beside: BaselineFrame) -> SentFrame:

@@ -1,4 +1,4 @@
-"""A whole loopback call on the page: processes, WebRTC, codec, browser."""
+"""Whole calls on the page: processes, WebRTC, codec, browser."""
 
 import base64
 import re
@@ -21,17 +21,29 @@ BUSY = 2.0
 """A machine that runs other things beside the tests may be so much slower than the three seconds of the promise."""
 
 
+SENDER = ("sender", "--input", "sample", "--model", "seed", "--baseline-scale", "2", "--fps", "15", "--display", "web")
+
+
 @pytest.fixture(scope="module")
-def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command, Any, Path]]:
-    """A running call, its page in a browser, and its lossless recording."""
+def browser() -> Iterator[Any]:
+    with chromium() as opened:
+        yield opened
+
+
+def watch(browser: Any, command: Command) -> Any:
+    """The page of a command, once it shows pictures."""
+    page = browser.new_page()
+    page.goto(page_url(command))
+    page.wait_for_selector("#pictures[data-number]", timeout=START_MS)
+    return page
+
+
+@pytest.fixture(scope="module")
+def call(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command, Any, Path]]:
+    """A running loopback call, its page in a browser, and its lossless recording."""
     film = tmp_path_factory.mktemp("web") / "call.mkv"
-    with chromium() as browser:
-        words = ("sender", "--loopback", "--model", "seed", "--quality", "6", "--baseline-scale", "2", "--fps", "15")
-        with Command(*words, "--display", "web", "--record", str(film)) as command:
-            page = browser.new_page()
-            page.goto(page_url(command))
-            page.wait_for_selector("#pictures[data-number]", timeout=START_MS)
-            yield command, page, film
+    with Command(*SENDER, "--loopback", "--quality", "6", "--record", str(film)) as command:
+        yield command, watch(browser, command), film
 
 
 def page_url(command: Command) -> str:
@@ -107,3 +119,23 @@ def pixels(page: Any) -> list[np.ndarray]:
     """Original, ours and baseline as they stand on the page."""
     taken = [base64.b64decode(page.evaluate(PIXELS, name)) for name in ("original", "ours", "baseline")]
     return [np.frombuffer(rgba, np.uint8).reshape(192, 192, 4)[:, :, :3] for rgba in taken]
+
+
+def test_both_ends_have_a_page_that_steers_the_call(browser: Any) -> None:
+    with Command("receiver", "--listen", "127.0.0.1:0", "--model", "seed", "--display", "web", "--once") as receiving:
+        receiving.wait_for("watch the call")
+        url = re.search(r"http://\S+/whip#token=\S+", receiving.wait_for("listening at"))
+        assert url is not None
+        with Command(*SENDER, "--connect", url[0], "--quality", "6") as sending:
+            theirs, ours = watch(browser, receiving), watch(browser, sending)
+            assert theirs.locator(".picture").count() == 1 and ours.locator(".picture").count() == 3
+            theirs.get_by_role("spinbutton", name="Quality").fill("2")
+            theirs.keyboard.press("Enter")
+            entry = ours.get_by_role("spinbutton", name="Quality")
+            took_s(lambda: entry.input_value() == "2", ours, 10)
+            ours.get_by_role("button", name="Pause").click()
+            took_s(lambda: theirs.get_by_role("status").inner_text() == "paused", theirs, 10)
+            took_s(lambda: len({page.evaluate(PIXELS, "ours") for page in (theirs, ours)}) == 1, ours, 10)
+            sending.send_signal(signal.SIGINT)
+            assert sending.wait() == 0
+        assert receiving.wait() == 0

@@ -121,8 +121,11 @@ class WebView:
         `loss_percent`, `baseline.name`, and `link`, a dict of counters under W3C names. A few times a second."""
         self._loop.call(self._publish_figures, plain(figures))
 
-    def offer(self, controls: Sequence[Control]) -> None:
-        """Offer these controls from now on; a new call begins, and its charts are empty."""
+    def offer(self, controls: Sequence[Control], panels: Sequence[str] | None = None) -> None:
+        """Offer these controls from now on, and show these panels; a new call begins, and its charts are empty."""
+        if panels is not None:
+            with self._lock:
+                self._panels, self._latest = tuple(panels), None
         self._loop.call(self._begin, tuple(controls))
 
     def settings(self, settings: Mapping[str, Any]) -> None:

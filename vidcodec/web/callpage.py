@@ -1,55 +1,51 @@
-"""The web page of a receiver: what a call shows and measures goes to it, what a viewer changes goes to the sender.
+"""The page of a call, at either end: what is shown and measured goes to it, what a viewer changes goes to the sender.
 
 measuring thread -- measured() --> WebView --> pages      (all panels of one frame, as they are recorded)
 screen thread ----- shown() ----->    |                   (ours alone, when measuring is late)
 figures thread ---- figures() --->    |
-page's thread <-------------------- changes --> link --> sender
+page's thread <-------------------- changes --> wish()    (over the link, at the receiver)
 """
 
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vidcodec.calllog import CallLog
 from vidcodec.errors import UsageError
-from vidcodec.link.receiver import ReceiverLink
-from vidcodec.sidechannel import SidePictures
 from vidcodec.web.controls import Action, Change, Control, offered_controls
-from vidcodec.web.view import PANELS, WebView
+from vidcodec.web.pixels import Picture
+from vidcodec.web.view import WebView
 
 log = logging.getLogger(__name__)
-
-Picture = NDArray[np.uint8]
 
 LATE_S = 0.25
 """When no frame was measured for this long, ours is shown without waiting for the pictures to compare with."""
 
 LOSS_S = 2.0
+MAX_SETTINGS = 40
 REFRESH = Action("refresh", "Refresh")
 
 
 class CallPage:
-    """A page for the calls of a receiver, one after another. All methods return at once.
+    """A page for calls, one after another. All methods return at once.
 
     Args:
         listen: `HOST:PORT` of the page.
-        loopback: whether there are an original and a baseline to show beside ours.
+        title: which end this is.
         token: what a viewer has to show; made when none is given.
 
     Raises:
         UsageError: the address cannot be listened on.
     """
 
-    def __init__(self, listen: str, loopback: bool, token: str | None = None) -> None:
-        self._panels = PANELS if loopback else ("ours",)
-        self._view = WebView(listen, title="receiver", panels=self._panels, on_control=self._changed, token=token)
-        self._link: ReceiverLink | None = None
+    def __init__(self, listen: str, title: str, token: str | None = None) -> None:
+        self._view = WebView(listen, title=title, panels=("ours",), on_control=self._changed, token=token)
+        self._panels: tuple[str, ...] = ("ours",)
+        self._wish: Callable[[Change], object] | None = None
+        self._refresh: Callable[[], object] | None = None
         self._offer: object = None
         self._began_s = self._measured_s = 0.0
         self._label = ""
@@ -60,14 +56,21 @@ class CallPage:
         """What to open in a browser, token included."""
         return self._view.url
 
-    def begin(self, link: ReceiverLink) -> None:
-        """A call begins."""
-        self._link = link
+    def begin(self, panels: Sequence[str], wish: Callable[[Change], object], refresh: Callable[[], object]) -> None:
+        """A call begins.
+
+        Args:
+            panels: which pictures it has, out of `vidcodec.web.view.PANELS`.
+            wish: has the sender change something; must not block.
+            refresh: asks it for a frame without reference; must not block.
+        """
+        self._wish, self._refresh = wish, refresh
         self._offer = None
         self._began_s = self._measured_s = time.monotonic()
         self._label = ""
         self._lost.clear()
-        self._view.offer((REFRESH,))
+        self._panels = tuple(panels)
+        self._view.offer((REFRESH,), self._panels)
 
     def heard(self, steering: object) -> None:
         """The sender says what it offers and what it stands at. Anything unsound is logged and ignored."""
@@ -83,21 +86,24 @@ class CallPage:
         except UsageError as error:
             log.warning("the sender's controls are unusable: %s", error)
             return
-        self._view.settings({str(name)[:40]: value for name, value in list(steering["settings"].items())[:40]})
+        self._view.settings(dict(list(steering["settings"].items())[:MAX_SETTINGS]))
 
     def shown(self, number: int, picture: Picture) -> None:
         """A frame was shown. With nothing to compare it with, or late, it goes to the page at once."""
         if len(self._panels) == 1:
             self._view.show((picture,), number)
         elif time.monotonic() - self._measured_s > LATE_S:
-            self._view.show((None, picture, None), number)
+            self._view.show([picture if panel == "ours" else None for panel in self._panels], number)
 
-    def measured(self, number: int, picture: Picture, side: SidePictures) -> None:
-        """A frame was measured: now its original and its baseline are there too."""
-        if len(self._panels) > 1 and (side.original is not None or side.baseline is not None):
+    def measured(
+        self, number: int, original: Picture | None, ours: Picture, baseline: Picture | None, label: str
+    ) -> None:
+        """A frame was measured: now its original and its baseline, called `label`, are there too."""
+        if len(self._panels) > 1 and (original is not None or baseline is not None):
             self._measured_s = time.monotonic()
-            self._label = side.label or self._label
-            self._view.show((side.original, picture, side.baseline), number)
+            self._label = label or self._label
+            pictures = {"original": original, "ours": ours, "baseline": baseline}
+            self._view.show([pictures[panel] for panel in self._panels], number)
 
     def figures(self, call: CallLog, model: str, baseline: str, link: Mapping[str, Any]) -> None:
         """New figures, a few times a second; `link` are its counters."""
@@ -131,7 +137,7 @@ class CallPage:
 
     def end(self, reason: str) -> None:
         """The call is over."""
-        self._link = None
+        self._wish = self._refresh = None
         self._view.end(reason)
 
     def close(self) -> None:
@@ -139,13 +145,13 @@ class CallPage:
         self._view.close()
 
     def _changed(self, change: Change) -> None:
-        link = self._link
-        if link is None:
+        wish, refresh = self._wish, self._refresh
+        if wish is None or refresh is None:
             raise UsageError("there is no call now")
         if change.name == REFRESH.name:
-            link.request_refresh(None, "asked for by the viewer")
+            refresh()
         else:
-            link.send_stats({"wish": {"name": change.name, "value": change.value}})
+            wish(change)
 
 
 def _by_stage(call: CallLog) -> dict[str, Any]:
