@@ -1,19 +1,31 @@
 """Peers that die, freeze and come back."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from link_pair import HELLO, Seen, eventually, packet
 
-from vidcodec.link import ReceiverServer, connect
+from vidcodec.errors import PeerError
+from vidcodec.link import (
+    Backoff,
+    LinkOptions,
+    PeerRefused,
+    ReceiverServer,
+    connect,
+    parse_impairment,
+    reconnect,
+)
 
 TESTS = Path(__file__).parent
 
@@ -108,11 +120,12 @@ def test_sender_that_comes_back_early_takes_the_place_of_its_dead_session() -> N
 
 def test_idle_session_stays_alive() -> None:
     seen = Seen()
+    options = LinkOptions(dead_after_ms=1700.0)
     with (
-        ReceiverServer("127.0.0.1:0", HELLO, seen.receiver_handlers()) as server,
-        connect(server.url, HELLO) as link,
+        ReceiverServer("127.0.0.1:0", HELLO, seen.receiver_handlers(), options=options) as server,
+        connect(server.url, HELLO, options) as link,
     ):
-        assert link.wait_closed(4.0) is None
+        assert link.wait_closed(2.5) is None
         link.send_frame(0, packet(0))
         assert eventually(lambda: seen.frames)
 
@@ -125,3 +138,76 @@ def test_server_that_closes_ends_the_session_at_the_sender_at_once() -> None:
         closed = link.wait_closed(2.0)
         assert closed is not None and closed.reason == "lost" and seen.sender_closed == [closed]
         server.close()
+
+
+def test_back_off_doubles_up_to_its_limit() -> None:
+    backoff = Backoff(0.5, 8.0)
+    assert [backoff.next_s() for _ in range(7)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+
+
+def test_receiver_that_is_killed_and_started_again_is_found_within_three_seconds() -> None:
+    first, again = Seen(), Seen()
+    server = ReceiverServer("127.0.0.1:0", HELLO, first.receiver_handlers(), token="same")
+    link = connect(server.url, HELLO)
+    url, listen = server.url, f"127.0.0.1:{server.port}"
+    link.send_frame(0, packet(0))
+    assert eventually(lambda: first.frames)
+    server.close()
+    assert link.wait_closed(4.0) is not None
+    link.close()
+    listening: list[float] = []
+    servers: list[ReceiverServer] = []
+
+    def start_again() -> None:
+        listening.append(time.monotonic())
+        servers.append(ReceiverServer(listen, HELLO, again.receiver_handlers(), token="same"))
+
+    timer = threading.Timer(1.2, start_again)
+    timer.start()
+    failures: list[PeerError] = []
+    with reconnect(url, replace(HELLO, first=5000), on_failure=failures.append) as back:
+        assert time.monotonic() - listening[0] < 3.0
+        assert failures and all("nobody listens" in str(error) for error in failures)
+        back.send_frame(5000, packet(5000))
+        assert eventually(lambda: [frame.number for frame in again.frames] == [5000])
+        assert eventually(lambda: back.stats["framesAcknowledged"] == 1)
+    servers[0].close()
+
+
+def test_reconnecting_stops_at_its_time_on_demand_and_at_once_when_refused() -> None:
+    with ReceiverServer("127.0.0.1:0", HELLO) as server:
+        failures: list[PeerError] = []
+        with pytest.raises(PeerRefused, match="token"):
+            reconnect(server.url + "x", HELLO, on_failure=failures.append)
+        with pytest.raises(PeerRefused, match="weights"):
+            reconnect(server.url, replace(HELLO, weights_sha256="0" * 64), on_failure=failures.append)
+        assert failures == []
+    started = time.monotonic()
+    with pytest.raises(PeerError, match="nobody listens"):
+        reconnect(server.url, HELLO, timeout_s=0.7)
+    assert time.monotonic() - started < 2.0
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(PeerError, match="nobody listens"):
+        reconnect(server.url, HELLO, stop=stop)
+    assert time.monotonic() - started < 4.0
+
+
+def test_blackout_ends_the_session_and_the_call_resumes_within_three_seconds_of_its_end(tmp_path: Path) -> None:
+    seen = Seen()
+    trace = tmp_path / "trace.json"
+    trace.write_text(json.dumps([{"at": 0, "delay": 5}, {"at": 1, "loss": 100}, {"at": 6, "loss": 0}]))
+    began = time.monotonic()
+    options = LinkOptions(impair=parse_impairment(str(trace)), impair_since_ms=began * 1000.0, bye_timeout_s=0.3)
+    with ReceiverServer("127.0.0.1:0", HELLO, seen.receiver_handlers()) as server:
+        link = connect(server.url, HELLO, options)
+        number = 0
+        while link.closed is None and time.monotonic() - began < 8.0:
+            number += link.send_frame(number, packet(number))
+            time.sleep(0.03)
+        assert 3.9 < time.monotonic() - began < 5.5
+        link.close()
+        with reconnect(server.url, replace(HELLO, first=number), options) as back:
+            assert 6.0 < time.monotonic() - began < 9.0
+            back.send_frame(number, packet(number))
+            assert eventually(lambda: seen.frames[-1].number == number)

@@ -30,6 +30,11 @@ Clocks are `time.monotonic() * 1000`; `link.offset_ms` is the peer's clock minus
 framesSent, framesRefused, framesLost, payloadBytesSent, wireBytesSent, currentRoundTripTime in s, ...); `link.code` a
 fingerprint code that both ends print. `link.closed` is None or `Closed(reason, error, peer_stats)`.
 
+After a lost session `reconnect(url, replace(hello, first=number), ...)` tries again with pauses until it works; the
+receiver then holds nothing, so frame `number` has to be a refresh. Options are in `LinkOptions`: STUN and TURN servers,
+rate, a bad network to try (`impair=parse_impairment("delay=20,loss=5")`), ... `link.budget_bytes(fps)` says what size
+packets may have to fit what the path carries.
+
 Errors: `UsageError` (2) for a bad URL, address or token; `PeerError` (4) for a peer that is not there, refuses, is
 refused, or was lost. `connect` raises them; later ones come as `Closed.error`.
 """
@@ -40,7 +45,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vidcodec.link.framing import FrameStatus
     from vidcodec.link.ice import IceOptions, IceServer
-    from vidcodec.link.messages import Hello, Refresh, check_hello
+    from vidcodec.link.impair import Impairment, parse_impairment
+    from vidcodec.link.messages import Hello, PeerRefused, Refresh, check_hello
     from vidcodec.link.options import (
         Acknowledgement,
         Closed,
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
         SenderHandlers,
     )
     from vidcodec.link.receiver import ReceiverLink
+    from vidcodec.link.retry import Backoff, reconnect
     from vidcodec.link.sender import SenderLink, connect
     from vidcodec.link.server import ReceiverServer
 
@@ -57,7 +64,10 @@ _HOME = {
     "FrameStatus": "framing",
     "IceOptions": "ice",
     "IceServer": "ice",
+    "Impairment": "impair",
+    "parse_impairment": "impair",
     "Hello": "messages",
+    "PeerRefused": "messages",
     "Refresh": "messages",
     "check_hello": "messages",
     "Acknowledgement": "options",
@@ -67,6 +77,8 @@ _HOME = {
     "ReceiverHandlers": "options",
     "SenderHandlers": "options",
     "ReceiverLink": "receiver",
+    "Backoff": "retry",
+    "reconnect": "retry",
     "SenderLink": "sender",
     "connect": "sender",
     "ReceiverServer": "server",
@@ -74,13 +86,16 @@ _HOME = {
 
 __all__ = [
     "Acknowledgement",
+    "Backoff",
     "Closed",
     "Frame",
     "FrameStatus",
     "Hello",
     "IceOptions",
     "IceServer",
+    "Impairment",
     "LinkOptions",
+    "PeerRefused",
     "ReceiverHandlers",
     "ReceiverLink",
     "ReceiverServer",
@@ -89,6 +104,8 @@ __all__ = [
     "SenderLink",
     "check_hello",
     "connect",
+    "parse_impairment",
+    "reconnect",
 ]
 
 

@@ -53,7 +53,12 @@ class Flow:
     """
 
     def __init__(
-        self, window: Window, estimator: BandwidthEstimator | None, counters: Counters, repeat_after_loss: bool = True
+        self,
+        window: Window,
+        estimator: BandwidthEstimator | None,
+        counters: Counters,
+        repeat_after_loss: bool = True,
+        first: int = 0,
     ) -> None:
         self.window = window
         self.estimator = estimator
@@ -61,7 +66,7 @@ class Flow:
         self._repeat_after_loss = repeat_after_loss
         self._lock = threading.Lock()
         self._sent: OrderedDict[int, _Sent] = OrderedDict()
-        self._newest = 0
+        self._newest = first
         self._previous: deque[tuple[int, bytes]] = deque(maxlen=MAX_DEPTH)
         self._depth = 1
         self._message_id = 0

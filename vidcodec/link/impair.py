@@ -111,23 +111,24 @@ class Direction:
     Attributes:
         impairment: what it does.
         generator: source of its losses and jitter.
+        since_ms: when the trace began; None for the first datagram.
         forwarded, lost, overflowed: datagrams so far.
     """
 
     impairment: Impairment
     generator: random.Random
+    since_ms: float | None = None
     forwarded: int = 0
     lost: int = 0
     overflowed: int = 0
-    _start_ms: float | None = None
     _busy_until_ms: float = 0.0
     _losing: bool = field(default=False)
 
     def deliver_ms(self, size: int, now_ms: float) -> float | None:
         """When a UDP payload of `size` bytes that leaves now arrives; None when it does not."""
-        if self._start_ms is None:
-            self._start_ms = now_ms
-        now = self.impairment.at(now_ms - self._start_ms)
+        if self.since_ms is None:
+            self.since_ms = now_ms
+        now = self.impairment.at(now_ms - self.since_ms)
         left_ms = now_ms
         if now.rate_kbps:
             begin_ms = max(now_ms, self._busy_until_ms)

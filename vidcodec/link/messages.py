@@ -21,6 +21,10 @@ class InvalidMessage(PeerError):
     """A control message that does not fit the protocol: counted and dropped, the session goes on."""
 
 
+class PeerRefused(PeerError):
+    """The peer will not have us, and trying again cannot help: wrong token, other weights, other version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """First message of both ends; the receiver answers with its own.
@@ -33,6 +37,7 @@ class Hello:
         width: frame width in pixels.
         height: frame height in pixels.
         options: further session options, a JSON object of at most 8 kB that the link does not look into.
+        first: full count of the first frame of this session.
         protocol: version of the link protocol.
     """
 
@@ -43,6 +48,7 @@ class Hello:
     width: int = 192
     height: int = 192
     options: Mapping[str, Any] = field(default_factory=dict)
+    first: int = 0
     protocol: int = PROTOCOL_VERSION
 
 
@@ -205,6 +211,7 @@ _FIELDS: dict[str, tuple[type, dict[str, Callable[[Any], Any]]]] = {
             "width": _integer(1, 8192),
             "height": _integer(1, 8192),
             "options": _object(MAX_OPTIONS_BYTES),
+            "first": _integer(0, 1 << 53),
             "protocol": _integer(0, 1 << 16),
         },
     ),
@@ -220,19 +227,19 @@ def check_hello(ours: Hello, theirs: Hello) -> None:
     """Both ends must speak the same protocol and decode with the same weights.
 
     Raises:
-        PeerError: names the first difference and what to do.
+        PeerRefused: names the first difference and what to do.
     """
     if ours.protocol != theirs.protocol or ours.bitstream != theirs.bitstream:
-        raise PeerError(
+        raise PeerRefused(
             f"peer speaks protocol {theirs.protocol} with bitstream {theirs.bitstream}, this side "
             f"{ours.protocol} with {ours.bitstream}: install the same version on both sides"
         )
     if ours.model_id != theirs.model_id:
-        raise PeerError(
+        raise PeerRefused(
             f"peer uses model {theirs.model_id!r}, this side {ours.model_id!r}: choose the same --model on both sides"
         )
     if ours.weights_sha256 != theirs.weights_sha256:
-        raise PeerError(
+        raise PeerRefused(
             f"peer has other weights for model {ours.model_id!r} ({theirs.weights_sha256[:12]} against "
             f"{ours.weights_sha256[:12]}): install the same weights on both sides"
         )

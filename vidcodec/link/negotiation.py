@@ -18,7 +18,7 @@ class Negotiation:
 
     def __init__(self, pc: RTCPeerConnection, options: LinkOptions) -> None:
         self.code = ""
-        self.relay = None if options.impair is None else Relay(options.impair, options.seed)
+        self.relay = None if options.impair is None else Relay(options.impair, options.seed, options.impair_since_ms)
         self._pc = pc
         self._options = options
         self._offer = ""

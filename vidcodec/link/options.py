@@ -37,6 +37,7 @@ class LinkOptions:
         bye_timeout_s: time for the other side to answer a goodbye.
         ca_file: certificates to trust for an https URL, None for the system's.
         impair: a bad network to put between the two ends, by a relay at this end.
+        impair_since_ms: when its trace began, on `clock_ms`; None for the start of the session.
         seed: of that network's losses and jitter.
     """
 
@@ -50,6 +51,7 @@ class LinkOptions:
     bye_timeout_s: float = 3.0
     ca_file: str | None = None
     impair: Impairment | None = None
+    impair_since_ms: float | None = None
     seed: int = 0
 
 

@@ -63,6 +63,7 @@ class ReceiverSession(Session):
         self.send_control(self.hello)
         self.accept(hello)
         self.link.peer = hello
+        self._newest = hello.first
         self.closed_callbacks.append(self.link.ended)
         self.closed_callbacks.append(lambda closed: self.handlers.on_closed(self.link, closed))
         self._call(self.handlers.on_open, self.link, hello)

@@ -52,9 +52,9 @@ class _Side(asyncio.DatagramProtocol):
 class Relay:
     """Two sockets: `near` faces this end's own ICE agent, `far` the peer."""
 
-    def __init__(self, impairment: Impairment, seed: int = 0) -> None:
-        self.outbound = Direction(impairment, random.Random(2 * seed))
-        self.inbound = Direction(impairment, random.Random(2 * seed + 1))
+    def __init__(self, impairment: Impairment, seed: int = 0, since_ms: float | None = None) -> None:
+        self.outbound = Direction(impairment, random.Random(2 * seed), since_ms)
+        self.inbound = Direction(impairment, random.Random(2 * seed + 1), since_ms)
         self._near = _Side(lambda data: self._forward(data, self.outbound, self._far))
         self._far = _Side(lambda data: self._forward(data, self.inbound, self._near))
         self._pending: set[asyncio.TimerHandle] = set()
@@ -99,7 +99,7 @@ class Relay:
 
     def _forward(self, data: bytes, direction: Direction, side: _Side) -> None:
         loop = asyncio.get_running_loop()
-        now_ms = loop.time() * 1000.0
+        now_ms = loop.time() * 1000.0  # the same monotonic clock as everywhere
         deliver_ms = direction.deliver_ms(len(data), now_ms)
         if deliver_ms is None:
             return

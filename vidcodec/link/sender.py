@@ -37,6 +37,7 @@ class SenderSession(Session):
             BandwidthEstimator(rate_kbps) if adaptive else None,
             self.counters,
             options.repeat_after_loss,
+            hello.first,
         )
         self.closed_callbacks.append(handlers.on_closed)
 

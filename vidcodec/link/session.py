@@ -17,7 +17,18 @@ from aiortc.exceptions import InvalidStateError
 from vidcodec.errors import DamagedPacket, PeerError
 from vidcodec.link.counters import Counters
 from vidcodec.link.framing import Acks, Reassembler, parse_message
-from vidcodec.link.messages import Bye, Control, Hello, InvalidMessage, Ping, Pong, Stats, from_json, to_json
+from vidcodec.link.messages import (
+    Bye,
+    Control,
+    Hello,
+    InvalidMessage,
+    PeerRefused,
+    Ping,
+    Pong,
+    Stats,
+    from_json,
+    to_json,
+)
 from vidcodec.link.negotiation import Negotiation
 from vidcodec.link.options import Closed, LinkOptions
 from vidcodec.link.pacing import ClockOffset, Heartbeat
@@ -319,7 +330,7 @@ class Session(ABC):
         self._peer_bye = bye
         self._bye_arrived.set()
         if bye.error or not self.opened.done():
-            self.end(PeerError(f"refused by the peer: {bye.error or 'it ended the session'}"))
+            self.end(PeerRefused(f"refused by the peer: {bye.error or 'it ended the session'}"))
         elif not self._bye_sent:
             self._said_bye(bye.stats)
             self._spawn(self._end_unanswered())

@@ -13,9 +13,11 @@ import aiohttp
 
 from vidcodec.errors import PeerError, UsageError
 from vidcodec.link.ice import MAX_SDP_BYTES
+from vidcodec.link.messages import PeerRefused
 
 PATH = "/whip"
 DEFAULT_PORT = 8443
+TRANSIENT = (408, 409, 500, 502, 503, 504)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,256}")
 
 
@@ -113,7 +115,8 @@ class WhipClient:
         """Post an offer; returns the answer.
 
         Raises:
-            PeerError: why there is none, in one line.
+            PeerRefused: trying again cannot help.
+            PeerError: why there is no answer, in one line.
         """
         where = self.target.endpoint
         try:
@@ -131,7 +134,7 @@ class WhipClient:
                 location = response.headers.get("Location", "")
                 status = response.status
         except aiohttp.ClientSSLError as error:
-            raise PeerError(f"no trust in the certificate of {where}: give its CA with --ca ({error})") from error
+            raise PeerRefused(f"no trust in the certificate of {where}: give its CA with --ca ({error})") from error
         except aiohttp.ClientConnectorError as error:
             raise PeerError(
                 f"nobody listens at {where}: start the receiver there first (python -m receiver --listen "
@@ -142,7 +145,7 @@ class WhipClient:
         except (aiohttp.ClientError, OSError) as error:
             raise PeerError(f"{where} does not speak HTTP as a receiver does ({type(error).__name__})") from error
         if status != 201:
-            raise PeerError(_refusal(status, where, body))
+            raise (PeerError if status in TRANSIENT else PeerRefused)(_refusal(status, where, body))
         if location.startswith("/"):
             self._resource = location
         return body
