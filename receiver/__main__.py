@@ -85,6 +85,7 @@ class Receiver:
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
         from receiver.display import Window, choose_display
+        from receiver.showing import waiting_picture
         from vidcodec.codec import load_codec
         from vidcodec.realtime import call_threads, prepare
         from vidcodec.sidechannel import ENVIRONMENT, SideReceiver
@@ -101,6 +102,8 @@ class Receiver:
         info = codec.info
         self._know_codec(codec)
         window = Window() if display == "window" else None
+        if window is not None:
+            window.show(waiting_picture(self._side is not None))
         with ExitStack() as stack:
             if display == "web" or options.web:
                 self._page = self._open_page(token)

@@ -68,13 +68,16 @@ class Window:
     def __init__(self) -> None:
         self._open = False
         self._quit = False
+        self._shape: tuple[int, ...] = ()
 
     def show(self, picture: Picture) -> None:
-        """Show a picture `[H, W, 3]` uint8 RGB; the window takes its size from the first one."""
+        """Show a picture `[H, W, 3]` uint8 RGB; the window takes the size of one that has another than the last."""
         if not self._open:
-            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-            cv2.resizeWindow(TITLE, picture.shape[1], picture.shape[0])
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
             self._open = True
+        if picture.shape != self._shape:
+            cv2.resizeWindow(TITLE, picture.shape[1], picture.shape[0])
+            self._shape = picture.shape
         cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         self._handle_events()
 

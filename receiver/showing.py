@@ -31,6 +31,13 @@ def baseline_name(label: str) -> str:
     return NAMES.get(codec, codec) + (f" at {scale} size" if scale else "")
 
 
+def waiting_picture(loopback: bool) -> Picture:
+    """What stands in the window before the call; opening one takes a second or two that no frame should wait for."""
+    titles = ("Original", "Ours", "Baseline") if loopback else ("Ours",)
+    panels = [Panel(title, accent=title == "Ours") for title in titles]
+    return Canvas().draw(panels, [None] * len(panels), [("waiting for the sender", "")])
+
+
 class CallView:
     """Composes the canvas of a call; loopback calls have an original and perhaps a baseline beside ours.
 
