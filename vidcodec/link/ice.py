@@ -17,6 +17,7 @@ from typing import Any
 import ifaddr
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from aiortc.rtcicetransport import parse_stun_turn_uri
 
 from vidcodec.errors import PeerError, UsageError
 
@@ -58,25 +59,32 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def make_peer_connection(options: IceOptions) -> RTCPeerConnection:
-    """A peer connection with the given servers.
+def check_servers(options: IceOptions) -> None:
+    """Refuse server options that cannot work.
 
     Raises:
-        UsageError: a server's URL is not one.
+        UsageError: a URL is none, or only relays are wanted and no TURN server is given.
     """
+    for server in options.servers:
+        try:
+            parse_stun_turn_uri(server.url)
+        except ValueError as error:
+            raise UsageError(
+                f"no STUN or TURN server: {server.url!r}; write stun:HOST:PORT or turn:HOST:PORT?transport=udp"
+            ) from error
+    if options.relay_only and not any(server.url.startswith("turn") for server in options.servers):
+        raise UsageError("relay only needs a TURN server: give one as turn:HOST:PORT")
+
+
+def make_peer_connection(options: IceOptions) -> RTCPeerConnection:
+    """A peer connection with the given servers, checked before."""
     # aiortc warns with tracebacks when a hostile peer breaks its SCTP; here the closed connection says enough.
     for name in ("aiortc", "aioice"):
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(logging.CRITICAL)
     servers = [RTCIceServer(server.url, server.username, server.credential) for server in options.servers]
     policy = RTCIceTransportPolicy.RELAY if options.relay_only else RTCIceTransportPolicy.ALL
-    if options.relay_only and not any(server.url.startswith("turn") for server in options.servers):
-        raise UsageError("relay only needs a TURN server: give one as turn:HOST:PORT")
-    try:
-        return RTCPeerConnection(RTCConfiguration(iceServers=servers, iceTransportPolicy=policy))
-    except ValueError as error:
-        urls = ", ".join(server.url for server in options.servers)
-        raise UsageError(f"no STUN or TURN URL among {urls}: write stun:HOST:PORT or turn:HOST:PORT") from error
+    return RTCPeerConnection(RTCConfiguration(iceServers=servers, iceTransportPolicy=policy))
 
 
 async def describe(pc: RTCPeerConnection, options: IceOptions, loopback: bool) -> str:

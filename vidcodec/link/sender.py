@@ -10,7 +10,7 @@ from vidcodec.errors import PeerError
 from vidcodec.link.estimator import BandwidthEstimator
 from vidcodec.link.flow import Flow
 from vidcodec.link.framing import Acks
-from vidcodec.link.ice import is_loopback, make_peer_connection
+from vidcodec.link.ice import check_servers, is_loopback, make_peer_connection
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
 from vidcodec.link.options import Closed, LinkOptions, SenderHandlers, ignore
@@ -226,6 +226,7 @@ def connect(
     """
     options = options or LinkOptions()
     target = parse_url(url)
+    check_servers(options.ice)
     loop = LoopThread("vidcodec-sender-link")
     try:
         return loop.run(

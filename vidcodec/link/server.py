@@ -14,6 +14,7 @@ from vidcodec.errors import PeerError, UsageError
 from vidcodec.link.ice import (
     MAX_SDP_BYTES,
     check_sdp,
+    check_servers,
     is_loopback,
     make_peer_connection,
     reachable_address,
@@ -85,6 +86,7 @@ class ReceiverServer:
         self._handlers = handlers or ReceiverHandlers()
         self._options = options or LinkOptions()
         self._max_peers = max_peers
+        check_servers(self._options.ice)
         self._limit = AttemptLimit()
         self._sessions: dict[str, ReceiverSession] = {}
         self._starting = 0
