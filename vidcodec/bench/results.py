@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcodec.bdrate import bjontegaard
-from vidcodec.bench import latency, paper, rd, speed
+from vidcodec.bench import latency, link, paper, rd, speed
 from vidcodec.bench.summary import by_codec_and_clip, curve_of
 from vidcodec.bench.tables import mse_text, number, percent, short_table
 from vidcodec.errors import InputError, UsageError
@@ -204,7 +204,7 @@ def page(results: dict[str, Result]) -> str:
         "paper": ("# The source paper's table, and what it leaves out\n\n", paper.markdown),
         "speed": ("# Speed\n\n", speed.markdown),
         "latency": ("# Latency of a whole call\n\n", latency.markdown),
-        "link": ("# The link on a bad network\n\n", _link_markdown),
+        "link": ("# The link on a bad network\n\n", link.markdown),
     }
     plots = {"rd": "\n![rate and PSNR](results/rd_main.png)\n", "latency": "\n![stages](results/latency.png)\n"}
     text = (
@@ -220,8 +220,3 @@ def page(results: dict[str, Result]) -> str:
         if name in results:
             text += f"{title}{write(results[name]).rstrip()}\n{plots.get(name, '')}\n"
     return text.rstrip() + "\n"
-
-
-def _link_markdown(result: Result) -> str:
-    """`bench link` brings its own page."""
-    return str(result.get("markdown", ""))
