@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidcodec.cli import add_shared, check_shared, run, set_up_logging
+from vidcodec.cli import add_shared, check_shared, link_options, run, set_up_logging
 from vidcodec.errors import InputError, PeerError, VidcodecError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--key", metavar="FILE.pem", type=Path, help="... and this key")
     add_shared(parser, "model", "weights", "device", "precision", "threads", "display", "web", "record")
     parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture of the call, with its figures")
-    add_shared(parser, "report", "duration", "frames", "log-level")
+    add_shared(parser, "report", "duration", "frames", "impair", "seed", "log-level")
     return parser
 
 
@@ -93,6 +93,7 @@ class Receiver:
         options = self.options
         display = choose_display(options.display)
         token = read_token(options.token_file)
+        self._link_options = link_options(options)
         if os.environ.get(ENVIRONMENT):
             self._side = SideReceiver(os.environ[ENVIRONMENT])
         weights = Path(options.weights) if options.weights else None
@@ -141,7 +142,7 @@ class Receiver:
     def _listen(self, codec: "Codec", token: str | None) -> "ReceiverServer":
         from receiver.call import Call
         from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE
-        from vidcodec.link import Closed, Frame, Hello, LinkOptions, ReceiverHandlers, ReceiverLink, ReceiverServer
+        from vidcodec.link import Closed, Frame, Hello, ReceiverHandlers, ReceiverLink, ReceiverServer
 
         def opened(link: ReceiverLink, hello: Hello) -> None:
             call = self._by_link[id(link)] = Call(codec, link, hello, self._side)
@@ -168,7 +169,7 @@ class Receiver:
             hello,
             handlers,
             token=token,
-            options=LinkOptions(),
+            options=self._link_options,
             cert=self.options.cert,
             key=self.options.key,
         )

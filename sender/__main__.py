@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidcodec.cli import add_shared, check_shared, run, set_up_logging
+from vidcodec.cli import add_shared, check_shared, link_options, run, set_up_logging
 from vidcodec.errors import InputError, UsageError, VidcodecError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="loopback for 10 s; write side_by_side.mp4, side_by_side.png and report.json into DIR",
     )
-    add_shared(parser, "report", "duration", "frames", "log-level")
+    add_shared(parser, "report", "duration", "frames", "impair", "seed", "log-level")
     return parser
 
 
@@ -157,6 +157,7 @@ class Sender:
 
         options = self.options
         url = with_token(options.connect, options.token_file) if options.connect else None
+        self._link_options = link_options(options)
         with ExitStack() as stack:
             loop = options.loop or options.input == "sample"
             source, notice = open_source_or_sample(
@@ -193,7 +194,6 @@ class Sender:
     ) -> None:
         from sender.call import Call
         from sender.crop import LiveCropper
-        from vidcodec.link import LinkOptions
         from vidcodec.terminal import LiveFigures
 
         options, info = self.options, codec.info
@@ -202,7 +202,7 @@ class Sender:
         error: BaseException | None = None
         with LiveCropper(options.crop) as cropper:
             try:
-                code = call.connect(url, LinkOptions(ca_file=options.ca))
+                code = call.connect(url, self._link_options)
                 print(
                     f"connected in {call.connected_s:.2f} s: {source.name}, {source.size[0]}x{source.size[1]} at "
                     f"{source.fps:.3g} fps, model {info.model_id} on {info.device} ({info.precision}), code {code}",

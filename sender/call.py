@@ -323,11 +323,16 @@ class Call:
         if counts is None or self._measurer is None or self._capture is None:
             return SenderTotals()
         baseline = self._measurer.baseline
+        # Packets that the link sent again after losses, each behind its length.
+        link = self._link.stats if self._link is not None else {}
+        again_bytes = (
+            max(0, link.get("payloadBytesSent", 0) - counts.payload_bytes) if link.get("framesRepeated") else 0
+        )
         return SenderTotals(
             captured=self._capture.captured_count,
             sent=counts.sent,
             payload_bytes=counts.payload_bytes,
-            wire_bytes=counts.wire_bytes,
+            wire_bytes=counts.wire_bytes + again_bytes,
             elapsed_ns=(self._end_ns or time.monotonic_ns()) - self._start_ns,
             baseline_codec=baseline.codec,
             baseline_scale=baseline.scale,

@@ -5,9 +5,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vidcodec.errors import UsageError, VidcodecError
+
+if TYPE_CHECKING:
+    from vidcodec.link import LinkOptions
 
 SHARED: dict[str, dict[str, Any]] = {
     "input": dict(metavar="SOURCE", help="camera index, video file, or 'sample' (the bundled clip)"),
@@ -31,6 +34,11 @@ SHARED: dict[str, dict[str, Any]] = {
     "report": dict(metavar="FILE.json", help="write the final figures to this file"),
     "duration": dict(type=float, metavar="S", help="stop after this many seconds"),
     "frames": dict(type=int, metavar="N", help="stop after this many frames"),
+    "impair": dict(
+        metavar="SPEC",
+        help="put a bad network between the two ends: delay=20,jitter=5,loss=5,burst=3,rate=60,queue=400 "
+        "(ms, ms, %%, datagrams, kbit/s, ms) or a trace.json",
+    ),
     "log-level": dict(
         choices=("debug", "info", "warning", "error"),
         default="warning",
@@ -81,6 +89,19 @@ def check_shared(options: argparse.Namespace) -> None:
             raise UsageError(f"--quality {options.quality}: must be 0 or more")
         if getattr(options, "bitrate", None) is not None:
             raise UsageError("--quality and --bitrate exclude each other: give one")
+
+
+def link_options(options: argparse.Namespace) -> "LinkOptions":
+    """How the link behaves, by the options `impair`, `seed` and, where there is one, `ca`.
+
+    Raises:
+        UsageError: `--impair` is no impairment.
+        InputError: its file cannot be read.
+    """
+    from vidcodec.link import LinkOptions, parse_impairment
+
+    impair = parse_impairment(options.impair) if options.impair else None
+    return LinkOptions(ca_file=getattr(options, "ca", None), impair=impair, seed=options.seed)
 
 
 def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
