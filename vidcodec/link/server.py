@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import logging
 import secrets
 import ssl
 from collections import OrderedDict
@@ -138,7 +139,10 @@ class ReceiverServer:
         app = web.Application(client_max_size=MAX_SDP_BYTES)
         app.router.add_post(PATH, self._post)
         app.router.add_delete(PATH + "/{session}", self._delete)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        # aiohttp logs a traceback, token included, for each request that is no HTTP.
+        quiet = logging.getLogger("vidcodec.link.http")
+        quiet.setLevel(logging.CRITICAL)
+        runner = web.AppRunner(app, access_log=None, logger=quiet, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port, ssl_context=self._tls, reuse_address=True).start()
