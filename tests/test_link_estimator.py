@@ -117,9 +117,16 @@ def test_open_path_is_explored_and_a_rate_that_is_not_used_is_not_raised_for_eve
     assert max(rate for _, rate in call("delay=20", 60.0, most_kbps=40.0).rates) < 320.0
 
 
-def test_stalls_of_a_busy_machine_refuse_no_frame_of_a_call_that_uses_little() -> None:
-    run = call("delay=1", 60.0, initial_kbps=1000.0, most_kbps=50.0, stall_ms=100.0)
+@pytest.mark.parametrize("stall_ms", [100.0, 250.0])
+def test_stalls_of_a_busy_machine_refuse_no_frame_of_a_call_that_uses_little(stall_ms: float) -> None:
+    run = call("delay=1", 60.0, initial_kbps=500.0, most_kbps=50.0, stall_ms=stall_ms)
     assert run.refused == 0
+    assert min(rate for _, rate in run.rates) > 200.0
+
+
+def test_stalls_do_not_hide_a_narrow_path() -> None:
+    run = call("rate=100,delay=20", stall_ms=150.0)
+    assert 75.0 < run.goodput_kbps(2_000.0, 60_000.0) and run.delay_ms(0.95) < 200.0
 
 
 def test_long_path_is_used() -> None:

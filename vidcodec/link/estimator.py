@@ -5,6 +5,7 @@ Unlike there, the standing queue itself counts beside its slope, because a few f
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -68,13 +69,19 @@ class DelayDetector:
         """The queue that all of the last few frames met: a single late one is a stall of a machine, not a queue."""
         return min(self._recent) if len(self._recent) == PERSISTENCE else 0.0
 
+    @property
+    def _released(self) -> bool:
+        """Whether the last frames came all at once: a stall of a machine that is over, not a queue."""
+        return len(self._recent) == PERSISTENCE and _slope(list(self._samples)[-PERSISTENCE:]) < -0.5
+
     def usage(self, tolerance_ms: float) -> Usage:
         """What the delays say.
 
         Args:
             tolerance_ms: a queue that is no sign of overuse yet.
         """
-        if self.queue_ms > tolerance_ms and (self.slope > -0.05 or self.queue_ms > 4.0 * tolerance_ms):
+        growing = self.slope > -0.05 or self.queue_ms > 4.0 * tolerance_ms
+        if self.queue_ms > tolerance_ms and growing and not self._released:
             return Usage.OVERUSED
         if self.queue_ms > 0.5 * tolerance_ms:
             return Usage.DRAINING if self.slope < 0.0 else Usage.FILLING
@@ -214,7 +221,7 @@ class BandwidthEstimator:
         self.rate_kbps = min(self._max_kbps, self.rate_kbps * (1.0 + gain) ** (since_ms / 1000.0))
 
 
-def _slope(points: deque[tuple[float, float]]) -> float:
+def _slope(points: Sequence[tuple[float, float]]) -> float:
     """Least-squares slope."""
     count = len(points)
     if count < 3:
