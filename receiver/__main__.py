@@ -46,7 +46,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cert", metavar="FILE.pem", type=Path, help="serve https with this certificate ...")
     parser.add_argument("--key", metavar="FILE.pem", type=Path, help="... and this key")
-    add_shared(parser, "model", "weights", "device", "precision", "threads", "display", "web", "record")
+    add_shared(parser, "model", "weights", "device", "precision", "threads", "display", "web")
+    add_shared(parser, "metrics", "record")
     parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture of the call, with its figures")
     add_shared(parser, "report", "duration", "frames", "impair", "seed", "log-level")
     return parser
@@ -106,8 +107,8 @@ class Receiver:
         if window is not None:
             window.show(waiting_picture(self._side is not None))
         with ExitStack() as stack:
-            if display == "web" or options.web:
-                self._page = self._open_page(token)
+            if display == "web" or options.web or options.metrics:
+                self._page = self._open_page(options.web or ("127.0.0.1:0" if display == "web" else None), token)
                 stack.callback(self._page.close)
             server = stack.enter_context(self._listen(codec, token))
             if self._side is None:
@@ -116,7 +117,7 @@ class Receiver:
             else:
                 print(server.url, flush=True)
             if self._page is not None:
-                print(f"watch the call at {self._page.url}", flush=True)
+                print(*self._page.lines, sep="\n", flush=True)
             status = 0
             while True:
                 call = self._next_call(window)
@@ -127,11 +128,11 @@ class Receiver:
                     return status
                 print(f"waiting for the next call at {server.url} (Ctrl-C ends)", flush=True)
 
-    def _open_page(self, token: str | None) -> "CallPage":
-        """The web page. In loopback the sender's token is not for viewers."""
+    def _open_page(self, listen: str | None, token: str | None) -> "CallPage":
+        """The web page, and the figures for Prometheus. In loopback the sender's token is not for viewers."""
         from vidcodec.web.callpage import CallPage
 
-        return CallPage(self.options.web or "127.0.0.1:0", "receiver", None if self._side is not None else token)
+        return CallPage(listen, "receiver", None if self._side is not None else token, self.options.metrics)
 
     def _know_codec(self, codec: "Codec") -> None:
         from vidcodec.report import CodecFigures, Report
@@ -206,10 +207,11 @@ class Receiver:
                 call.finish()
             except VidcodecError as failure:
                 error = error or failure
+            finally:
+                self.report = call.log.report()
         if self._page is not None:
             self._page.end(str(error) if error is not None else "the call is over")
         self.served += 1
-        self.report = call.log.report()
         if options.report:
             write_report(self.report, options.report)
         if not quiet:

@@ -57,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
         choices=(1, 2, 4, 8),
         help="code the baseline at 1/N of the size (default: whatever is best at the rate)",
     )
-    add_shared(parser, "display", "web", "record")
+    add_shared(parser, "display", "web", "metrics", "record")
     parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture, side by side (with --loopback)")
     parser.add_argument(
         "--demo",
@@ -109,7 +109,7 @@ def receiver_arguments(options: argparse.Namespace) -> list[str]:
     """Options that the receiver of a loopback call gets from the sender's."""
     arguments = ["--model", options.model, "--display", options.display, "--log-level", options.log_level]
     arguments += ["--device", options.device, "--precision", options.precision]
-    for name in ("weights", "threads", "web", "record", "snapshot"):
+    for name in ("weights", "threads", "web", "metrics", "record", "snapshot"):
         value = getattr(options, name)
         if value is not None:
             arguments += [f"--{name}", str(value)]
@@ -175,12 +175,13 @@ class Sender:
                 assert loopback is not None  # check_options: one of the two
                 url = loopback.url()
             page = None
-            if options.connect and (options.web or options.display == "web"):
+            if options.connect and (options.web or options.metrics or options.display == "web"):
                 from vidcodec.web.callpage import CallPage
 
-                page = CallPage(options.web or "127.0.0.1:0", "sender")
+                listen = options.web or ("127.0.0.1:0" if options.display == "web" else None)
+                page = CallPage(listen, "sender", metrics=options.metrics)
                 stack.callback(page.close)
-                print(f"watch the call at {page.url}", flush=True)
+                print(*page.lines, sep="\n", flush=True)
             self._call(codec, source, url, loopback, page)
         return 0
 
@@ -200,7 +201,7 @@ class Sender:
         call = Call(codec, source, self._call_options(codec), loopback.side if loopback else None, page)
         self.report = call.log.report()
         error: BaseException | None = None
-        with LiveCropper(options.crop) as cropper:
+        with LiveCropper(options.crop) as cropper, ExitStack() as stack:
             try:
                 code = call.connect(url, self._link_options)
                 print(
@@ -209,13 +210,17 @@ class Sender:
                     flush=True,
                 )
                 self.called = True
-                with self.stop.deferred(), LiveFigures(info.model_id) as figures:
+                # To the very end: a signal while the last figures are exchanged must not lose them.
+                stack.enter_context(self.stop.deferred())
+                with LiveFigures(info.model_id) as figures:
                     call.run(cropper, lambda: self.stop.requested, lambda call: self._tick(call, figures))
             except VidcodecError as failure:
                 error = failure
             finally:
-                call.finish()
-                self.report = call.log.report()
+                try:
+                    call.finish()
+                finally:
+                    self.report = call.log.report()
         if error is not None:
             raise error
 
