@@ -4,6 +4,7 @@ import base64
 import re
 import signal
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def watch(browser: Any, command: Command) -> Any:
 def call(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command, Any, Path]]:
     """A running loopback call, its page in a browser, and its lossless recording."""
     film = tmp_path_factory.mktemp("web") / "call.mkv"
-    with Command(*SENDER, "--loopback", "--quality", "6", "--record", str(film)) as command:
+    with Command(*SENDER, "--loopback", "--quality", "6", "--record", str(film), "--metrics", "127.0.0.1:0") as command:
         yield command, watch(browser, command), film
 
 
@@ -79,6 +80,16 @@ def test_quality_control_changes_the_measured_rate_within_seconds(call: tuple[Co
     entry.press("Enter")
     took_s(lambda: 0 < wire_kbps(page) < 0.6 * before, page, ACT_S * BUSY)
     assert entry.input_value() == "0"
+
+
+def test_prometheus_reads_the_figures_of_the_call(call: tuple[Command, Any, Path]) -> None:
+    command, _, _ = call
+    url = command.wait_for("figures for Prometheus at ").split()[-1]
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text = answer.read().decode()
+    assert "vidcodec_call_up 1" in text
+    shown = re.search(r"^vidcodec_frames_shown_total (\d+)$", text, re.MULTILINE)
+    assert shown is not None and int(shown[1]) > 0
 
 
 def test_baseline_and_crop_change_while_the_call_runs(call: tuple[Command, Any, Path]) -> None:

@@ -27,9 +27,8 @@ SHARED: dict[str, dict[str, Any]] = {
         default="auto",
         help="how to show the call: a window, or a web page (auto: a window where there is a screen, else a page)",
     ),
-    "web": dict(
-        metavar="HOST:PORT", help="show the call on a web page here (127.0.0.1 and a free port with --display web)"
-    ),
+    "web": dict(metavar="HOST:PORT", help="show the call on a web page here (--display web: a free port of 127.0.0.1)"),
+    "metrics": dict(metavar="HOST:PORT", help="serve the live figures to Prometheus at http://HOST:PORT/metrics"),
     "record": dict(metavar="FILE", help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets)"),
     "report": dict(metavar="FILE.json", help="write the final figures to this file"),
     "duration": dict(type=float, metavar="S", help="stop after this many seconds"),
@@ -47,6 +46,9 @@ SHARED: dict[str, dict[str, Any]] = {
     "seed": dict(type=int, metavar="N", default=0, help="seed of everything random (default: %(default)s)"),
 }
 
+
+BYE_TIMEOUT_S = 6.0
+"""A receiver on a busy machine measures what it has shown before it answers the goodbye."""
 
 ENDINGS = {"record": (".mkv", ".mp4", ".vdc"), "snapshot": (".png",)}
 
@@ -101,7 +103,9 @@ def link_options(options: argparse.Namespace) -> "LinkOptions":
     from vidcodec.link import LinkOptions, parse_impairment
 
     impair = parse_impairment(options.impair) if options.impair else None
-    return LinkOptions(ca_file=getattr(options, "ca", None), impair=impair, seed=options.seed)
+    return LinkOptions(
+        ca_file=getattr(options, "ca", None), impair=impair, seed=options.seed, bye_timeout_s=BYE_TIMEOUT_S
+    )
 
 
 def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:

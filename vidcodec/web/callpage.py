@@ -8,14 +8,14 @@ page's thread <-------------------- changes --> wish()    (over the link, at the
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from vidcodec.calllog import CallLog
 from vidcodec.errors import UsageError
 from vidcodec.web.controls import Action, Change, Control, offered_controls
+from vidcodec.web.figures import CallFigures
+from vidcodec.web.metrics import MetricsServer
 from vidcodec.web.pixels import Picture
 from vidcodec.web.view import WebView
 
@@ -24,37 +24,45 @@ log = logging.getLogger(__name__)
 LATE_S = 0.25
 """When no frame was measured for this long, ours is shown without waiting for the pictures to compare with."""
 
-LOSS_S = 2.0
 MAX_SETTINGS = 40
 REFRESH = Action("refresh", "Refresh")
 
 
 class CallPage:
-    """A page for calls, one after another. All methods return at once.
+    """A page for calls, one after another, and their figures for Prometheus. All methods return at once.
 
     Args:
-        listen: `HOST:PORT` of the page.
+        listen: `HOST:PORT` of the page, None for no page.
         title: which end this is.
         token: what a viewer has to show; made when none is given.
+        metrics: `HOST:PORT` of the figures for Prometheus, None for none.
 
     Raises:
-        UsageError: the address cannot be listened on.
+        UsageError: an address cannot be listened on.
     """
 
-    def __init__(self, listen: str, title: str, token: str | None = None) -> None:
-        self._view = WebView(listen, title=title, panels=("ours",), on_control=self._changed, token=token)
+    def __init__(self, listen: str | None, title: str, token: str | None = None, metrics: str | None = None) -> None:
         self._panels: tuple[str, ...] = ("ours",)
+        self._view: WebView | None = None
+        self._metrics = None if metrics is None else MetricsServer(metrics)
+        if listen is not None:
+            try:
+                self._view = WebView(listen, title=title, panels=self._panels, on_control=self._changed, token=token)
+            except BaseException:
+                self.close()
+                raise
         self._wish: Callable[[Change], object] | None = None
         self._refresh: Callable[[], object] | None = None
         self._offer: object = None
-        self._began_s = self._measured_s = 0.0
+        self._measured_s = 0.0
+        self._figures = CallFigures(0.0)
         self._label = ""
-        self._lost: deque[tuple[float, int, int]] = deque()
 
     @property
-    def url(self) -> str:
-        """What to open in a browser, token included."""
-        return self._view.url
+    def lines(self) -> list[str]:
+        """What to tell the user: where the call can be watched, and where its figures are."""
+        page = [] if self._view is None else [f"watch the call at {self._view.url}"]
+        return page if self._metrics is None else [*page, f"figures for Prometheus at {self._metrics.url}"]
 
     def begin(self, panels: Sequence[str], wish: Callable[[Change], object], refresh: Callable[[], object]) -> None:
         """A call begins.
@@ -66,14 +74,18 @@ class CallPage:
         """
         self._wish, self._refresh = wish, refresh
         self._offer = None
-        self._began_s = self._measured_s = time.monotonic()
+        self._measured_s = time.monotonic()
+        self._figures = CallFigures(self._measured_s)
         self._label = ""
-        self._lost.clear()
         self._panels = tuple(panels)
-        self._view.offer((REFRESH,), self._panels)
+        if self._view is not None:
+            self._view.offer((REFRESH,), self._panels)
 
     def heard(self, steering: object) -> None:
         """The sender says what it offers and what it stands at. Anything unsound is logged and ignored."""
+        view = self._view
+        if view is None:
+            return
         if not isinstance(steering, Mapping) or not isinstance(steering.get("settings"), Mapping):
             log.warning("the sender's settings are unusable")
             return
@@ -82,14 +94,16 @@ class CallPage:
             if offer != self._offer and isinstance(offer, Mapping):
                 controls: tuple[Control, ...] = (*offered_controls(offer), REFRESH)
                 self._offer = offer
-                self._view.offer(controls)
+                view.offer(controls)
         except UsageError as error:
             log.warning("the sender's controls are unusable: %s", error)
             return
-        self._view.settings(dict(list(steering["settings"].items())[:MAX_SETTINGS]))
+        view.settings(dict(list(steering["settings"].items())[:MAX_SETTINGS]))
 
     def shown(self, number: int, picture: Picture) -> None:
         """A frame was shown. With nothing to compare it with, or late, it goes to the page at once."""
+        if self._view is None:
+            return
         if len(self._panels) == 1:
             self._view.show((picture,), number)
         elif time.monotonic() - self._measured_s > LATE_S:
@@ -102,47 +116,31 @@ class CallPage:
         if len(self._panels) > 1 and (original is not None or baseline is not None):
             self._measured_s = time.monotonic()
             self._label = label or self._label
-            pictures = {"original": original, "ours": ours, "baseline": baseline}
-            self._view.show([pictures[panel] for panel in self._panels], number)
+            if self._view is not None:
+                pictures = {"original": original, "ours": ours, "baseline": baseline}
+                self._view.show([pictures[panel] for panel in self._panels], number)
 
-    def figures(self, call: CallLog, model: str, baseline: str, link: Mapping[str, Any]) -> None:
-        """New figures, a few times a second; `link` are its counters."""
-        live = call.live()
-        now_s = time.monotonic()
-        self._lost.append((now_s, live.frames_sent, live.frames_lost))
-        while now_s - self._lost[0][0] > LOSS_S:
-            self._lost.popleft()
-        sent, lost = (self._lost[-1][column] - self._lost[0][column] for column in (1, 2))
-        mse, baseline_mse = (
-            None if value is None else 10 ** (-value / 10) for value in (live.psnr_db, live.baseline_psnr_db)
-        )
-        latency = {stage: asdict(values) for stage, values in _by_stage(call).items()}
-        self._view.figures(
-            {
-                **{name: value for name, value in asdict(live).items() if not name.startswith("baseline_")},
-                "time_s": now_s - self._began_s,
-                "mse": mse,
-                "loss_percent": min(100.0, max(0.0, 100.0 * lost / sent)) if sent > 0 else 0.0,
-                "baseline": {
-                    "name": self._label or baseline,
-                    "kbps": live.baseline_kbps,
-                    "psnr_db": live.baseline_psnr_db,
-                    "mse": baseline_mse,
-                },
-                "latency_ms": latency,
-                "codec": {"model_id": model},
-                "link": link,
-            }
-        )
+    def figures(self, log: CallLog, model: str, baseline: str, link: Mapping[str, Any]) -> None:
+        """New figures, a few times a second; `link` are its counters by W3C names."""
+        figures = self._figures.now(time.monotonic(), log, model, self._label or baseline, link)
+        if self._view is not None:
+            self._view.figures(figures)
+        if self._metrics is not None:
+            self._metrics.update(figures)
 
     def end(self, reason: str) -> None:
         """The call is over."""
         self._wish = self._refresh = None
-        self._view.end(reason)
+        if self._view is not None:
+            self._view.end(reason)
+        if self._metrics is not None:
+            self._metrics.update(None)
 
     def close(self) -> None:
-        """Close the page."""
-        self._view.close()
+        """Close the page and the figures."""
+        for part in (self._view, self._metrics):
+            if part is not None:
+                part.close()
 
     def _changed(self, change: Change) -> None:
         wish, refresh = self._wish, self._refresh
@@ -152,8 +150,3 @@ class CallPage:
             refresh()
         else:
             wish(change)
-
-
-def _by_stage(call: CallLog) -> dict[str, Any]:
-    latency = call.recent_latency()
-    return {stage: getattr(latency, stage) for stage in latency.__dataclass_fields__}

@@ -8,6 +8,7 @@ this very server. The files themselves hold nothing secret and need no token.
 import asyncio
 import hmac
 import secrets
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
+from vidcodec.errors import UsageError
+from vidcodec.link.loop import LoopThread
 from vidcodec.link.server import AttemptLimit
+from vidcodec.link.whip import join_host_port
 from vidcodec.web.controls import MAX_MESSAGE_BYTES
 from vidcodec.web.page import Page
 
@@ -154,6 +158,39 @@ class PageServer:
         """Cookies do not tell ports apart, so the name does: two calls on one machine keep their sessions."""
         _, _, port = request.host.rpartition(":")
         return f"vidcodec_{port}" if port.isdigit() else "vidcodec"
+
+
+def listen_on(
+    loop: LoopThread, app: web.Application, host: str, port: int, option: str, *, tls: ssl.SSLContext | None = None
+) -> tuple[web.AppRunner, int]:
+    """Serve an application on an event loop's thread; the loop ends if that fails.
+
+    Returns:
+        What `cleanup` ends, and the port.
+
+    Raises:
+        UsageError: the address cannot be listened on.
+    """
+
+    async def start() -> tuple[web.AppRunner, int]:
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        return runner, int(runner.addresses[0][1])
+
+    try:
+        return loop.run(start())
+    except OSError as error:
+        loop.stop()
+        where = f"{option} {join_host_port(host, port)}"
+        raise UsageError(f"{where}: {error.strerror or error}; choose another {option} HOST:PORT") from error
+    except BaseException:
+        loop.stop()
+        raise
 
 
 async def _until_gone(page: Page) -> None:

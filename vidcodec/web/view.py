@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from aiohttp import web
-
 from vidcodec.errors import UsageError
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.whip import Target, check_token, parse_listen
@@ -17,7 +15,7 @@ from vidcodec.web.controls import Change, Control, describe, parse_change, parse
 from vidcodec.web.page import Page
 from vidcodec.web.pixels import Frame, Picture, make_frame
 from vidcodec.web.samples import SERIES, Samples, plain, to_json
-from vidcodec.web.server import PageServer
+from vidcodec.web.server import PageServer, listen_on
 
 PANELS = ("original", "ours", "baseline")
 
@@ -58,7 +56,7 @@ class WebView:
     ) -> None:
         if not panels or set(panels) - set(PANELS):
             raise UsageError(f"panels {list(panels)}: choose from {', '.join(PANELS)}")
-        self._host, self._port = parse_listen(listen)
+        self._host, port = parse_listen(listen)
         self._title = title
         self._panels = tuple(panels)
         self._controls = tuple(controls)
@@ -74,16 +72,8 @@ class WebView:
         self._end = ""
         self._server = PageServer(self.token, tls is not None, self._opened, self._received)
         self._loop = LoopThread("vidcodec-web")
-        try:
-            self._runner = self._loop.run(self._start())
-        except OSError as error:
-            self._loop.stop()
-            raise UsageError(
-                f"cannot serve the page on {listen}: {error.strerror or error}; choose another --web HOST:PORT"
-            ) from error
-        except BaseException:
-            self._loop.stop()
-            raise
+        app = self._server.application()
+        self._runner, self._port = listen_on(self._loop, app, self._host, port, "--web", tls=tls)
 
     @property
     def port(self) -> int:
@@ -150,17 +140,6 @@ class WebView:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    async def _start(self) -> web.AppRunner:
-        runner = web.AppRunner(self._server.application(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._host, self._port, ssl_context=self._tls, reuse_address=True).start()
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._port = runner.addresses[0][1]
-        return runner
 
     def _publish(self) -> None:
         with self._lock:

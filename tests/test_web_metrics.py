@@ -1,0 +1,97 @@
+"""Figures of a call for the page and for Prometheus."""
+
+import re
+import urllib.error
+import urllib.request
+
+import pytest
+
+from vidcodec.calllog import CallLog, SenderTotals
+from vidcodec.errors import UsageError
+from vidcodec.records import SentFrame, ShownFrame
+from vidcodec.report import CodecFigures
+from vidcodec.web.figures import CallFigures, LossMeter
+from vidcodec.web.metrics import MetricsServer, render
+
+MS = 1_000_000
+LINE = re.compile(r'vidcodec_[a-z_]+(\{[a-z]+="[a-z0-9.]+"(,[a-z]+="[a-z0-9.]+")*\})? -?[0-9.e+-]+')
+
+
+def logged(frames: int) -> CallLog:
+    """A call of 30 frames a second, 100 bytes each, 40 ms from picture to screen, MSE 1e-3."""
+    log = CallLog(CodecFigures("seed"))
+    error = round(1e-3 * 192 * 192 * 3 * 255**2)
+    for number in range(frames):
+        start = number * 33 * MS
+        moments = [start, start + MS, start + 3 * MS, start + 13 * MS]
+        log.add_sent([SentFrame(number, *moments, 100, 7, 0, squared_error=error, baseline_bytes=120)])
+        log.add_shown([ShownFrame(number, start + 28 * MS, start + 38 * MS, start + 40 * MS)])
+    log.set_totals(SenderTotals(frames, frames, 100 * frames, 190 * frames, frames * 33 * MS, "vp8", 2))
+    log.set_decoded(frames)
+    return log
+
+
+def figures(frames: int = 90) -> dict[str, object]:
+    return CallFigures(10.0).now(
+        12.5, logged(frames), "seed", "vp8 1/2", {"framesReceived": 90, "currentRoundTripTime": 0.02}
+    )
+
+
+def test_figures_have_the_names_and_units_of_the_report() -> None:
+    made = figures()
+    assert made["time_s"] == 2.5 and made["quality"] == 7 and made["frames_shown"] == 90
+    assert made["psnr_db"] == pytest.approx(30.0, abs=0.01) and made["mse"] == pytest.approx(1e-3, rel=1e-3)
+    assert made["payload_kbps"] == pytest.approx(100 * 8 / 33, rel=0.02)
+    assert made["latency_ms"]["total"]["p50"] == pytest.approx(40, abs=0.1)  # type: ignore[index]
+    assert made["latency_ms"]["encode"]["p95"] == pytest.approx(10, abs=0.1)  # type: ignore[index]
+    assert made["baseline"]["kbps"] == pytest.approx(120 * 8 / 33, rel=0.02)  # type: ignore[index]
+
+
+def test_frames_on_their_way_are_not_lost_and_lost_ones_are() -> None:
+    meter = LossMeter()
+    percents = []
+    for step in range(100):
+        time_s, sent = step * 0.25, step * 8
+        on_the_way = 5 if step % 3 else 0
+        lost = 0 if step < 40 else (step - 40) * 2
+        percents.append(meter.percent(time_s, sent, on_the_way + lost))
+    assert percents[:36] == [0.0] * 36
+    assert percents[-1] == pytest.approx(25.0, abs=8)
+
+
+def test_every_line_is_one_that_prometheus_reads() -> None:
+    lines = render(figures()).splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert all(LINE.fullmatch(line) for line in samples), samples
+    assert len(samples) == len({line.split(" ")[0] for line in samples})
+    for name in {re.split(r"[{ ]", line)[0] for line in samples}:
+        assert sum(line.startswith(f"# TYPE {name} ") for line in lines) == 1
+    text = "\n".join(lines)
+    assert "vidcodec_call_up 1" in text
+    assert 'vidcodec_latency_seconds{stage="total",quantile="0.5"} 0.04\n' in text
+    assert "vidcodec_link_frames_received 90" in text and "vidcodec_link_current_round_trip_time 0.02" in text
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    text = render(CallFigures(0.0).now(1.0, CallLog(CodecFigures("seed")), "seed", "none", {"x y": 1, "label": "a"}))
+    assert "psnr" not in text and "x y" not in text and "label" not in text and "nan" not in text.lower()
+    assert render(None).splitlines()[-1] == "vidcodec_call_up 0"
+
+
+def test_server_gives_the_newest_figures_and_nothing_else() -> None:
+    server = MetricsServer("127.0.0.1:0")
+    try:
+        server.update(figures())
+        with urllib.request.urlopen(server.url, timeout=2) as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            assert b"vidcodec_frames_shown_total 90\n" in answer.read()
+        server.update(None)
+        with urllib.request.urlopen(server.url, timeout=2) as answer:
+            assert b"vidcodec_call_up 0\n" in answer.read()
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(server.url.replace("/metrics", "/"), timeout=2)
+        with pytest.raises(UsageError, match="--metrics"):
+            MetricsServer(server.url.split("/")[2])
+    finally:
+        server.close()
+        server.close()
