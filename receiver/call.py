@@ -95,7 +95,7 @@ class Call:
         self._side = side
         self._packets = PacketQueue()
         self._pictures: Mailbox[Decoded] = Mailbox()
-        self._to_measure: queue.Queue[Shown | None] = queue.Queue(maxsize=90)
+        self._to_measure: queue.Queue[Shown | None] = queue.Queue(maxsize=45)
         self._unsent: list[ShownFrame] = []
         self._unsent_lock = threading.Lock()
         self._decoded = 0
@@ -205,9 +205,8 @@ class Call:
         self._pictures.close()
         while self.show_next(0.0):
             pass
-        if "measure" in threads:
-            self._to_measure.put(None)
-            threads["measure"].join(DRAIN_S)
+        unmeasured = self._hurry_measuring(threads["measure"]) if "measure" in threads else []
+        if "figures" in threads:
             threads["figures"].join(DRAIN_S)
         log.info("%d packets skipped; link: %s", self._packets.skipped, self._link.stats)
         final = self._take_unsent()
@@ -219,7 +218,27 @@ class Call:
         if answer and not self.ending:
             self.on_stats(answer)
         if self._measurer is not None:
+            for shown in unmeasured:  # nobody waits any more: the recording gets them all the same
+                self._measurer.measure(shown.record, shown.picture, self._figures)
             self._measurer.close(replace(self._figures, live=self.log.live()))
+
+    def _hurry_measuring(self, thread: threading.Thread) -> list[Shown]:
+        """End the measuring thread. What it has not come to in time counts as shown and unmeasured, and is returned."""
+        until_s = time.monotonic() + DRAIN_S
+        while not self._to_measure.empty() and thread.is_alive() and time.monotonic() < until_s:
+            time.sleep(0.005)
+        left = []
+        while True:
+            try:
+                shown = self._to_measure.get_nowait()
+            except queue.Empty:
+                break
+            if shown is not None:
+                left.append(shown)
+                self._note(shown.record)
+        self._to_measure.put(None)
+        thread.join()
+        return left
 
     # On threads of their own.
 

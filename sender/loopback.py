@@ -13,7 +13,7 @@ from vidcodec.errors import InputError, PeerError, UsageError, VidcodecError
 from vidcodec.sidechannel import SideSender
 
 START_S = 60.0
-END_S = 6.0
+END_S = 30.0
 
 
 class LoopbackReceiver:
