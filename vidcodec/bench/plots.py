@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vidcodec.bench.measure import Point
-from vidcodec.bench.summary import by_codec_and_clip, curve_of
+from vidcodec.bench.summary import by_codec_and_clip
 from vidcodec.errors import UsageError
 
 _OURS = ("s", "seed", "gdn")
@@ -82,33 +83,43 @@ def plot_clip(points: Sequence[Point], title: str, path: Path) -> None:
 
 
 def plot_means(points: Sequence[Point], title: str, path: Path, codecs: Sequence[str] | None = None) -> None:
-    """PSNR over rate as the mean of the clips' own curves, where every clip reaches (or the mean would jump)."""
+    """Every metric over rate: means of the clips' own curves, where every clip reaches (or the mean would jump).
+
+    Args:
+        points: of every codec and clip.
+        title: of the figure.
+        path: PNG to write.
+        codecs: which curves to draw; all by default.
+    """
     pyplot = load_pyplot()
-    figure, axis = pyplot.subplots(figsize=(8, 5.4))
+    metrics = [m for m in _METRICS if all(getattr(point, m[0]) is not None for point in points)]
+    figure, axes = pyplot.subplots(1, len(metrics), figsize=(7.5 * len(metrics), 5.4), squeeze=False)
     grid = np.geomspace(8, 200, 60)
-    for codec, clips in by_codec_and_clip(points).items():
-        curves = [curve_of(rows) for rows in clips.values() if len(rows) > 1]
-        if not curves:
-            level = -10 * np.log10(np.mean([rows[0].mse for rows in clips.values()]))
-            axis.axhline(level, color="#cccccc", linewidth=0.8)
-            axis.text(8.2, level, f"{codec} (uncoded)", fontsize=7, color="#888888", va="bottom")
-            continue
-        if codecs is not None and codec not in codecs:
-            continue
-        rates, means = [], []
-        for rate in grid:
-            values = [value for curve in curves if (value := curve.psnr_at(rate)) is not None]
-            if len(values) == len(curves):
-                rates.append(rate)
-                means.append(np.mean(values))
-        style = {**_style(codec), "marker": ""}
-        axis.plot(rates, means, **style)
-    _finish(axis, "PSNR, dB (RGB), mean of clips")
-    axis.legend(fontsize=7, ncol=2)
-    axis.set_title(title)
+    for axis, (name, label) in zip(axes[0], metrics, strict=True):
+        for codec, clips in by_codec_and_clip(points).items():
+            if min(len(rows) for rows in clips.values()) < 2:
+                level = float(np.mean([getattr(rows[0], name) for rows in clips.values()]))
+                axis.axhline(level, color="#cccccc", linewidth=0.8)
+                axis.text(8.2, level, f"{codec} (uncoded)", fontsize=7, color="#888888", va="bottom")
+            elif codecs is None or codec in codecs:
+                curves = np.stack([_values_at(grid, rows, name) for rows in clips.values()])
+                mean = curves.mean(axis=0)  # not a number where a clip does not reach
+                if np.isfinite(mean).any():
+                    axis.plot(grid, mean, **{**_style(codec), "marker": ""})
+        _finish(axis, f"{label}, mean of clips")
+    axes[0][0].legend(fontsize=7, ncol=2)
+    figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+def _values_at(rates_kbps: NDArray[np.float64], rows: Sequence[Point], name: str) -> NDArray[np.float64]:
+    """A metric of one clip at each rate, linear over log rate; not a number outside its curve."""
+    ordered = sorted(rows, key=lambda point: point.kbps)
+    known = np.log([point.kbps for point in ordered])
+    values = [getattr(point, name) for point in ordered]
+    return np.interp(np.log(rates_kbps), known, values, left=np.nan, right=np.nan)
 
 
 def _finish(axis: Any, label: str) -> None:
