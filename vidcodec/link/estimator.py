@@ -38,7 +38,8 @@ class _Sample:
 class DelayDetector:
     """Reads the queue from one-way delays: their excess over the smallest of the last 20 s, and its slope.
 
-    The peer's clock may be offset by anything: only differences count.
+    The peer's clock may be offset by anything: only differences count. `unrest_ms` is the mean fall of the queue from
+    frame to frame, doubled: like RFC 3550's jitter, but blind to a queue that only grows.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class DelayDetector:
         self._samples: deque[tuple[float, float]] = deque()
         self._recent: deque[float] = deque(maxlen=PERSISTENCE)
         self.slope = 0.0
+        self.unrest_ms = 0.0
 
     def add(self, sent_ms: float, received_ms: float, excess_ms: float = 0.0) -> None:
         """Take one frame.
@@ -59,6 +61,9 @@ class DelayDetector:
         self._base.add(sent_ms, delay_ms)
         met_ms = max(0.0, delay_ms - (self._base.value or 0.0) - excess_ms)
         self._recent.append(met_ms)
+        if self._samples:
+            fall_ms = max(0.0, self._samples[-1][1] - met_ms)
+            self.unrest_ms += (2.0 * fall_ms - self.unrest_ms) / 32.0
         self._samples.append((sent_ms, met_ms))
         while sent_ms - self._samples[0][0] > TREND_WINDOW_MS:
             self._samples.popleft()
@@ -159,8 +164,9 @@ class BandwidthEstimator:
 
     @property
     def _tolerance_ms(self) -> float:
-        """A queue of one frame is how frames meet, not overuse."""
-        return 25.0 + self._mean_bytes * 8.0 / self._path_kbps
+        """A queue of one frame is how frames meet, not overuse; nor are the stalls of a busy machine."""
+        unrest_ms = min(3.0 * max(0.0, self.detector.unrest_ms - 12.0), 100.0)
+        return 25.0 + self._mean_bytes * 8.0 / self._path_kbps + unrest_ms
 
     def _fate(self, now_ms: float, lost: bool) -> None:
         self._fates.append((now_ms, lost))
