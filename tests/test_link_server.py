@@ -1,7 +1,10 @@
 """The WHIP endpoint: token, limits, one sender at a time, what each refusal says. And the URL."""
 
 import asyncio
+import os
+import signal
 import socket
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +48,15 @@ def test_nobody_listening_is_said_at_once() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     assert f"nobody listens at http://127.0.0.1:{port}/whip" in refusal(f"http://127.0.0.1:{port}/whip#token=a")
+
+
+def test_interrupt_while_connecting_leaves_nothing_behind() -> None:
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            connect(f"http://127.0.0.1:{silent.getsockname()[1]}/whip#token=a", HELLO)
+    assert eventually(lambda: set(threading.enumerate()) <= before)
 
 
 def test_something_else_listening_is_said() -> None:

@@ -80,6 +80,10 @@ class Relay:
         self._far.peer = self._far.peer or _first_candidate(sdp)
         return _with_candidate(sdp, self._near.address)
 
+    def change(self, impairment: Impairment) -> None:
+        """Be another bad network, from the next datagram on."""
+        self.outbound.impairment = self.inbound.impairment = impairment
+
     @property
     def stats(self) -> dict[str, int]:
         """Datagrams forwarded, lost and dropped by a full queue so far."""

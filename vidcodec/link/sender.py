@@ -11,6 +11,7 @@ from vidcodec.link.estimator import BandwidthEstimator
 from vidcodec.link.flow import Flow
 from vidcodec.link.framing import Acks
 from vidcodec.link.ice import check_servers, is_loopback, make_peer_connection
+from vidcodec.link.impair import Impairment
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
 from vidcodec.link.options import Closed, LinkOptions, SenderHandlers, ignore
@@ -151,6 +152,12 @@ class SenderLink:
     def set_rate_kbps(self, rate_kbps: float) -> None:
         """Say what the path carries; an adaptive link goes on from there."""
         self._session.flow.set_rate_kbps(rate_kbps)
+
+    def set_impairment(self, impairment: Impairment) -> None:
+        """Change the bad network between the two ends, where `LinkOptions.impair` put one."""
+        relay = self._session.negotiation.relay
+        if relay is not None:
+            self._loop.call(relay.change, impairment)
 
     def send_stats(self, payload: Mapping[str, Any]) -> None:
         """Send statistics, a JSON object of at most 60,000 bytes.
