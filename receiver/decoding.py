@@ -26,7 +26,8 @@ MAX_QUEUED = 64
 LATE_MS = 100.0
 STATES = 32
 MAX_WAITING = 16
-WAIT_MS = 60.0
+WAIT_MS = 40.0
+"""A little more than one frame: packets that overtake each other, and repeats in the next message, come within that."""
 
 
 def is_intra(packet: bytes) -> bool:
