@@ -27,10 +27,10 @@ from vidcodec.link.framing import (
     split_message,
 )
 from vidcodec.link.ice import IceOptions, make_peer_connection
+from vidcodec.link.limits import AttemptLimit
 from vidcodec.link.messages import Bye, Hello, InvalidMessage, Pong, Refresh, Stats, from_json, to_json
 from vidcodec.link.negotiation import Negotiation
 from vidcodec.link.pacing import ClockOffset, Window
-from vidcodec.link.server import AttemptLimit
 from vidcodec.packet import Packet
 
 TIMES = int(os.environ.get("VIDCODEC_FUZZ", "1"))

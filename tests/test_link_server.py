@@ -15,7 +15,7 @@ from link_pair import HELLO, Seen, eventually, packet, pair
 
 from vidcodec.errors import PeerError, UsageError, VidcodecError
 from vidcodec.link import Hello, LinkOptions, ReceiverServer, connect
-from vidcodec.link.server import AttemptLimit
+from vidcodec.link.limits import AttemptLimit, ConnectionGuard
 from vidcodec.link.whip import Target, parse_listen, parse_url
 
 
@@ -167,6 +167,19 @@ async def test_slow_body_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
         writer.write(f"{head}Content-Type: application/sdp\r\nContent-Length: 1000\r\n\r\nv=0".encode())
         assert b"408" in await asyncio.wait_for(reader.readline(), 3.0)
         writer.close()
+
+
+async def test_connections_that_never_send_a_request_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ConnectionGuard.__init__, "__defaults__", (0.5, 8))
+    with ReceiverServer("127.0.0.1:0", HELLO) as server:
+        idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
+        for _, writer in idle:
+            writer.write(b"POST /whip HTTP/1.1\r\n")
+        ends = [asyncio.wait_for(reader.read(), 5.0) for reader, _ in idle]
+        assert await asyncio.gather(*ends) == [b""] * 20
+        for _, writer in idle:
+            writer.close()
+        assert (await request(server, data=b"v=0"))[0] == 400
 
 
 async def test_guessing_tokens_is_cut_off_and_costs_nothing_else() -> None:

@@ -5,7 +5,6 @@ import hmac
 import logging
 import secrets
 import ssl
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from vidcodec.link.ice import (
     make_peer_connection,
     reachable_address,
 )
+from vidcodec.link.limits import AttemptLimit, ConnectionGuard
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Hello, check_hello
 from vidcodec.link.options import LinkOptions, ReceiverHandlers
@@ -29,28 +29,6 @@ from vidcodec.link.whip import PATH, Target, check_token, parse_listen
 
 BODY_TIMEOUT_S = 5.0
 STALE_MS = 1500.0
-
-
-class AttemptLimit:
-    """At most `tries` wrong tokens from one address within `window_ms`; remembers at most `addresses` of them."""
-
-    def __init__(self, tries: int = 10, window_ms: float = 60_000.0, addresses: int = 256) -> None:
-        self._tries = tries
-        self._window_ms = window_ms
-        self._addresses = addresses
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
-
-    def blocked(self, address: str, now_ms: float) -> bool:
-        """Whether this address has used up its tries."""
-        times = [at for at in self._failures.get(address, ()) if now_ms - at < self._window_ms]
-        return len(times) >= self._tries
-
-    def failed(self, address: str, now_ms: float) -> None:
-        """A wrong token came from this address."""
-        times = [at for at in self._failures.pop(address, ()) if now_ms - at < self._window_ms]
-        self._failures[address] = [*times, now_ms][-self._tries :]
-        if len(self._failures) > self._addresses:
-            self._failures.popitem(last=False)
 
 
 class ReceiverServer:
@@ -150,9 +128,12 @@ class ReceiverServer:
             await runner.cleanup()
             raise
         self._port = runner.addresses[0][1]
+        assert runner.server is not None  # set up above
+        self._guard = asyncio.get_running_loop().create_task(ConnectionGuard(runner.server).run())
         return runner
 
     async def _stop(self) -> None:
+        self._guard.cancel()
         await self._runner.cleanup()
         await asyncio.gather(*(session.finish() for session in list(self._sessions.values())))
 

@@ -1,0 +1,56 @@
+"""What somebody without the token can take from the receiver: a few tries, a few connections, a few seconds."""
+
+import asyncio
+from collections import OrderedDict
+
+from aiohttp.web import Server
+
+
+class AttemptLimit:
+    """At most `tries` wrong tokens from one address within `window_ms`; remembers at most `addresses` of them."""
+
+    def __init__(self, tries: int = 10, window_ms: float = 60_000.0, addresses: int = 256) -> None:
+        self._tries = tries
+        self._window_ms = window_ms
+        self._addresses = addresses
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+
+    def blocked(self, address: str, now_ms: float) -> bool:
+        """Whether this address has used up its tries."""
+        times = [at for at in self._failures.get(address, ()) if now_ms - at < self._window_ms]
+        return len(times) >= self._tries
+
+    def failed(self, address: str, now_ms: float) -> None:
+        """A wrong token came from this address."""
+        times = [at for at in self._failures.pop(address, ()) if now_ms - at < self._window_ms]
+        self._failures[address] = [*times, now_ms][-self._tries :]
+        if len(self._failures) > self._addresses:
+            self._failures.popitem(last=False)
+
+
+class ConnectionGuard:
+    """Ends HTTP connections that stay too long or are too many: a call needs one of them, for a moment.
+
+    aiohttp waits for ever for the headers of a request.
+    """
+
+    def __init__(self, server: Server, longest_s: float = 15.0, most: int = 64) -> None:
+        self._server = server
+        self._longest_s = longest_s
+        self._most = most
+        self._since: dict[object, float] = {}
+
+    def check(self, now_s: float) -> None:
+        """End what is too old, and the oldest of too many."""
+        connections = self._server.connections
+        self._since = {each: self._since.get(each, now_s) for each in connections}
+        by_age = sorted(connections, key=lambda each: self._since[each])
+        for place, connection in enumerate(by_age):
+            if now_s - self._since[connection] > self._longest_s or place < len(by_age) - self._most:
+                connection.force_close()
+
+    async def run(self) -> None:
+        """Check once a second until cancelled."""
+        while True:
+            self.check(asyncio.get_running_loop().time())
+            await asyncio.sleep(1.0)
