@@ -23,6 +23,7 @@ from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE, Codec
 from vidcodec.errors import PeerError
 from vidcodec.exchange import ROWS_PER_MESSAGE, sender_stats, take_receiver_stats
 from vidcodec.link import Acknowledgement, Closed, Hello, LinkOptions, Refresh, SenderHandlers, SenderLink, connect
+from vidcodec.link.impair import Impairment
 from vidcodec.rate import RateControl
 from vidcodec.records import SentFrame
 from vidcodec.report import CodecFigures
@@ -99,6 +100,7 @@ class Call:
         self._path: FramePath | None = None
         self._measurer: Measurer | None = None
         self._steering: Steering | None = None
+        self._impair: Impairment | None = None
         self._unsent: list[SentFrame] = []
         self._unsent_lock = threading.Lock()
         self._start_ns = self._end_ns = 0
@@ -132,6 +134,7 @@ class Call:
             on_bye=self._on_bye,
             on_closed=self._on_closed,
         )
+        self._impair = options.impair
         began_s = time.monotonic()
         self._link = connect(url, hello, options, handlers)
         self.connected_s = time.monotonic() - began_s
@@ -179,9 +182,14 @@ class Call:
             most=options.frames,
         )
         settings = Settings(
-            options.quality, options.bitrate_kbps, options.crop, options.baseline, options.baseline_scale
+            options.quality,
+            options.bitrate_kbps,
+            options.crop,
+            options.baseline,
+            options.baseline_scale,
+            impair=self._impair,
         )
-        steering = self._steering = Steering(settings, qualities, fps, cropper, self._tell)
+        steering = self._steering = Steering(settings, qualities, fps, cropper, self._tell, impair=link.set_impairment)
         if self._page is not None:
             references = self._path.references
             self._page.begin(

@@ -18,6 +18,7 @@ from sender.measuring import Measurer
 from sender.path import FramePath, Orders
 from vidcodec.baselines.live import CHOICES, Baseline
 from vidcodec.errors import UsageError, VidcodecError
+from vidcodec.link.impair import Impairment
 from vidcodec.web.controls import Change, Control, offered_controls, parse_change
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Settings:
         baseline: codec beside ours.
         baseline_scale: its scale, None for the best at the rate.
         paused: no frame is sent.
+        impair: the bad network between the ends, None where there is none and none can be had.
     """
 
     quality: int | None
@@ -45,6 +47,7 @@ class Settings:
     baseline: str
     baseline_scale: int | None
     paused: bool = False
+    impair: Impairment | None = None
 
     def after(self, change: Change) -> "Settings":
         """The settings after a checked change. Quality and rate exclude each other."""
@@ -62,11 +65,24 @@ class Settings:
                 return replace(self, baseline_scale=None if value == "auto" else int(value))
             case "pause":
                 return replace(self, paused=value)
+            case "impair_delay" | "impair_loss" | "impair_rate" if self.impair is not None:
+                field = {"impair_delay": "delay_ms", "impair_loss": "loss_percent", "impair_rate": "rate_kbps"}
+                changed: dict[str, Any] = {field[change.name]: float(value), "trace": ()}
+                return replace(self, impair=replace(self.impair, **changed))
         return self
 
     def to_json(self) -> dict[str, Any]:
         """The settings under the names of the controls."""
-        return {
+        impair = (
+            {}
+            if self.impair is None
+            else {
+                "impair_delay": self.impair.delay_ms,
+                "impair_loss": self.impair.loss_percent,
+                "impair_rate": self.impair.rate_kbps,
+            }
+        )
+        return impair | {
             "quality": self.quality,
             "bitrate": self.bitrate_kbps,
             "crop": self.crop,
@@ -76,18 +92,20 @@ class Settings:
         }
 
 
-def make_offer(qualities: int, baseline: str) -> dict[str, Any]:
+def make_offer(qualities: int, settings: Settings) -> dict[str, Any]:
     """What this sender lets a viewer change, for a codec of so many rate points; see `offered_controls`.
 
-    A baseline can be exchanged but neither begun nor ended: how many panels there are is settled with the hello.
+    A baseline can be exchanged but neither begun nor ended: how many panels there are is settled with the hello. A bad
+    network can be changed where there is one to change.
     """
-    others = [] if baseline == "none" else [choice for choice in CHOICES if choice != "none"]
+    others = [] if settings.baseline == "none" else [choice for choice in CHOICES if choice != "none"]
     return {
         "qualities": qualities,
         "bitrate_kbps": [LOWEST_KBPS, HIGHEST_KBPS],
         "baselines": others,
         "crop": True,
         "pause": True,
+        "impair": settings.impair is not None,
     }
 
 
@@ -100,6 +118,7 @@ class Steering:
         fps: nominal frame rate.
         cropper: the crop in use.
         tell: sends a message to the receiver.
+        impair: changes the bad network between the ends.
     """
 
     def __init__(
@@ -109,14 +128,17 @@ class Steering:
         fps: float,
         cropper: LiveCropper,
         tell: Callable[[Mapping[str, Any]], object],
+        *,
+        impair: Callable[[Impairment], object],
     ) -> None:
         self.settings = settings
         self._fps = fps
-        self._offer = make_offer(qualities, settings.baseline)
+        self._offer = make_offer(qualities, settings)
         self._controls: tuple[Control, ...] = offered_controls(self._offer)
         self._croppers = {settings.crop: cropper}
         self._own_croppers = ExitStack()
         self._tell = tell
+        self._impair = impair
         self._wishes: queue.Queue[Any] = queue.Queue(WAITING)
 
     def wish(self, payload: object) -> None:
@@ -158,6 +180,8 @@ class Steering:
             return
         if (settings.baseline, settings.baseline_scale) != (self.settings.baseline, self.settings.baseline_scale):
             measurer.use(Baseline(settings.baseline, settings.baseline_scale, self._fps))
+        if settings.impair is not None and settings.impair != self.settings.impair:
+            self._impair(settings.impair)
         self.settings = settings
         path.obey(Orders(self._cropper(settings.crop), settings.quality, settings.bitrate_kbps, settings.paused))
 

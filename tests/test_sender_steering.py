@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,19 @@ from sender.path import Coded, FramePath, Orders
 from sender.steering import WAITING, Settings, Steering, make_offer
 from vidcodec.baselines.live import Baseline
 from vidcodec.codec import Codec, load_codec
+from vidcodec.link.impair import Impairment
 from vidcodec.rate import RateControl
 from vidcodec.records import SentFrame
 from vidcodec.web.controls import Change, offered_controls
 
-START = Settings(quality=None, bitrate_kbps=40.0, crop="center", baseline="vp8", baseline_scale=None)
+START = Settings(
+    quality=None,
+    bitrate_kbps=40.0,
+    crop="center",
+    baseline="vp8",
+    baseline_scale=None,
+    impair=Impairment(delay_ms=20.0, trace=((0.0, Impairment()),)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +54,7 @@ class Told:
 
     def __init__(self) -> None:
         self.messages: list[Mapping[str, Any]] = []
+        self.impairments: list[Impairment] = []
 
     def __call__(self, message: Mapping[str, Any]) -> None:
         self.messages.append(json.loads(json.dumps(message)))
@@ -61,7 +71,7 @@ def measurer() -> Iterator[Measurer]:
 def steering() -> Iterator[tuple[Steering, Told, LiveCropper]]:
     told = Told()
     with LiveCropper("center") as cropper:
-        made = Steering(START, 64, 30.0, cropper, told)
+        made = Steering(START, 64, 30.0, cropper, told, impair=told.impairments.append)
         yield made, told, cropper
         made.close()
 
@@ -71,7 +81,7 @@ def test_every_wish_changes_what_it_names() -> None:
     settings = START
     for name, value in changes:
         settings = settings.after(Change(name, value))
-    assert settings == Settings(7, None, "none", "av1", 4, True)
+    assert settings == Settings(7, None, "none", "av1", 4, True, START.impair)
     assert settings.after(Change("baseline_scale", "auto")).baseline_scale is None
 
 
@@ -83,10 +93,12 @@ def test_quality_and_bitrate_exclude_each_other() -> None:
 
 
 def test_offer_is_one_that_a_receiver_takes_and_settings_have_the_names_of_its_controls() -> None:
-    controls = offered_controls(json.loads(json.dumps(make_offer(64, "vp8"))))
+    controls = offered_controls(json.loads(json.dumps(make_offer(64, START))))
     assert {control.name for control in controls} == set(START.to_json())
-    without = offered_controls(make_offer(64, "none"))
+    without = offered_controls(make_offer(64, replace(START, baseline="none")))
     assert not any(control.name.startswith("baseline") for control in without)
+    plain = replace(START, impair=None)
+    assert {control.name for control in offered_controls(make_offer(64, plain))} == set(plain.to_json())
 
 
 def test_wish_is_met_and_told(
@@ -144,6 +156,17 @@ def test_flood_of_wishes_is_bounded(
         made.wish({"name": "bitrate", "value": 5 + kbps % 100})
     made.act(path, measurer)
     assert made.settings.bitrate_kbps == 5 + (WAITING - 1) and len(told.messages) == 1
+
+
+def test_network_changes_by_hand_and_leaves_its_trace(
+    steering: tuple[Steering, Told, LiveCropper], path: FramePath, measurer: Measurer
+) -> None:
+    made, told, _ = steering
+    for name, value in (("impair_loss", 5), ("impair_rate", 60)):
+        made.wish({"name": name, "value": value})
+    made.act(path, measurer)
+    assert told.impairments[-1] == Impairment(delay_ms=20.0, loss_percent=5.0, rate_kbps=60.0)
+    assert told.messages[-1]["steering"]["settings"]["impair_rate"] == 60.0
 
 
 def test_crop_is_made_once_for_each_mode(

@@ -71,6 +71,11 @@ def wire_kbps(page: Any) -> float:
     return float(found[1]) if found else 0.0
 
 
+def round_trip_s(page: Any) -> float:
+    text = page.get_by_role("row", name="currentRoundTripTime").locator("td").inner_text()
+    return float(text.split("\u00a0")[0])
+
+
 def test_quality_control_changes_the_measured_rate_within_seconds(call: tuple[Command, Any, Path]) -> None:
     _, page, _ = call
     took_s(lambda: wire_kbps(page) > 0, page, 20)
@@ -137,13 +142,16 @@ def test_both_ends_have_a_page_that_steers_the_call(browser: Any) -> None:
         receiving.wait_for("watch the call")
         url = re.search(r"http://\S+/whip#token=\S+", receiving.wait_for("listening at"))
         assert url is not None
-        with Command(*SENDER, "--connect", url[0], "--quality", "6") as sending:
+        with Command(*SENDER, "--connect", url[0], "--quality", "3", "--impair", "delay=1") as sending:
             theirs, ours = watch(browser, receiving), watch(browser, sending)
             assert theirs.locator(".picture").count() == 1 and ours.locator(".picture").count() == 3
             theirs.get_by_role("spinbutton", name="Quality").fill("2")
             theirs.keyboard.press("Enter")
             entry = ours.get_by_role("spinbutton", name="Quality")
             took_s(lambda: entry.input_value() == "2", ours, 10)
+            theirs.get_by_role("spinbutton", name="Link delay in ms").fill("150")
+            theirs.keyboard.press("Enter")
+            took_s(lambda: round_trip_s(ours) > 0.25, ours, 10)
             ours.get_by_role("button", name="Pause").click()
             took_s(lambda: theirs.get_by_role("status").inner_text() == "paused", theirs, 10)
             took_s(lambda: len({page.evaluate(PIXELS, "ours") for page in (theirs, ours)}) == 1, ours, 10)

@@ -132,7 +132,7 @@ def call_controls(
     if impair:
         controls.append(Number("impair_delay", "Link delay", 0, 1000, unit="ms"))
         controls.append(Number("impair_loss", "Link loss", 0, 50, step=0.5, unit="%"))
-        controls.append(Number("impair_rate", "Link rate", 10, 2000, unit="kbit/s"))
+        controls.append(Number("impair_rate", "Link rate, 0 for any", 0, 1000, unit="kbit/s"))
     if pause:
         controls.append(Switch("pause", "Pause"))
     if record:
