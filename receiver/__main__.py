@@ -194,6 +194,8 @@ class Receiver:
         options = self.options
         quiet = self._side is not None
         error: BaseException | None = None
+        if not quiet:
+            print(f"call at {call.fps:.3g} fps, code {call.code}", flush=True)
         with self.stop.deferred():
             try:
                 page = self._page

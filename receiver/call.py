@@ -184,6 +184,11 @@ class Call:
         self._link.send_stats({"wish": {"name": change.name, "value": change.value}})
 
     @property
+    def code(self) -> str:
+        """The fingerprint code, to be compared with the one that the sender prints."""
+        return self._link.code
+
+    @property
     def live(self) -> Live:
         """Figures of the last two seconds."""
         return self._figures.live

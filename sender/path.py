@@ -50,8 +50,10 @@ class References:
         self._resumed_at = -1
 
     def sent(self, number: int, state: State) -> None:
-        """Frame `number` was sent and left `state`."""
+        """Frame `number` was sent, predicted from what `next` said, and left `state`."""
         with self._lock:
+            if self._broken:  # mended by this one; what is said of frames before it is no news
+                self._broken, self._resumed_at = False, number - 1
             self._states[number] = state
             self._newest = number
             if len(self._states) > STATES:
@@ -73,14 +75,12 @@ class References:
                 self._broken = True
 
     def next(self) -> State:
-        """The state to predict the frame after the newest one from."""
+        """The state to predict the frame after the newest one from; the same until that frame is `sent`."""
         with self._lock:
             if self._newest < 0:
                 return self._blank
             if not self._broken:
                 return self._states[self._newest]
-            self._broken = False
-            self._resumed_at = self._newest
             within_reach = self._newest + 1 - self._decoded <= MAX_DISTANCE
             return self._states.get(self._decoded, self._blank) if within_reach else self._blank
 
@@ -162,6 +162,7 @@ class FramePath:
         self._codec = codec
         self._cropper = cropper
         self._control = control
+        self._frame_bytes = 0.0 if control is None else control.frame_bytes
         self._quality = quality
         self._offset_ns = offset_ns
         self._wire_bytes = wire_bytes
@@ -222,6 +223,8 @@ class FramePath:
             return
         self._obeyed = orders
         self._cropper, self._paused = orders.cropper, orders.paused
+        if orders.kbps is not None:
+            self._frame_bytes = orders.kbps * 1000 / 8 / self._fps
         if orders.kbps is None:
             self._control = None
             self._quality = self._quality if orders.quality is None else orders.quality
@@ -229,6 +232,15 @@ class FramePath:
             self._control = self._control.with_rate(orders.kbps, self._fps)
         else:
             self._control = RateControl.start(orders.kbps, self._fps, self._codec.info.qualities)
+
+    def _next_quality(self) -> int:
+        """The fixed quality, or what holds the rate asked for, or less where the path carries less."""
+        if self._control is None:
+            return self._quality
+        carried = float(self._link.budget_bytes(self._fps))
+        allowed = max(1.0, min(self._frame_bytes, carried))
+        self._control = self._control.with_rate(allowed * 8 / 1000 * self._fps, self._fps)
+        return self._control.quality
 
     def _send(self, picture: Picture, captured_ns: int) -> None:
         taken_ns = time.monotonic_ns()
@@ -238,7 +250,7 @@ class FramePath:
         if not self._link.can_send:  # asked before the work is done, not after it
             self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, counts.refused + 1)
             return
-        quality = self._quality if self._control is None else self._control.quality
+        quality = self._next_quality()
         number = counts.sent
         packet, state = self._codec.encode(original, self.references.next(), quality, number % NUMBERS)
         data = packet.to_bytes()

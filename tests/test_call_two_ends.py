@@ -140,7 +140,8 @@ def test_ctrl_c_at_the_receiver_ends_the_call_on_both_sides(tmp_path: Path) -> N
     with Command(*words) as listening:
         url = listening.wait_for("listening at ").split()[-1]
         with Command("sender", "--connect", url, "--input", "sample", *MODEL, "--report", str(second)) as sending:
-            sending.wait_for("connected")
+            code = sending.wait_for("connected").split()[-1]
+            assert listening.wait_for("call at ").split()[-1] == code, "nobody sits in between"
             time.sleep(1.5)
             listening.send_signal(signal.SIGINT)
             assert listening.wait(20) == 0
