@@ -16,6 +16,7 @@ from vidcodec.errors import InputError, PeerError, VidcodecError
 if TYPE_CHECKING:
     from receiver.call import Call
     from receiver.display import Window
+    from receiver.virtualcamera import VirtualCamera
     from vidcodec.codec import Codec
     from vidcodec.link.server import ReceiverServer
     from vidcodec.sidechannel import SideReceiver
@@ -47,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--cert", metavar="FILE.pem", type=Path, help="serve https with this certificate ...")
     parser.add_argument("--key", metavar="FILE.pem", type=Path, help="... and this key")
     add_shared(parser, "model", "weights", "device", "precision", "threads", "display", "web")
-    add_shared(parser, "metrics", "record")
+    add_shared(parser, "metrics", "virtual-camera", "record")
     parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture of the call, with its figures")
     add_shared(parser, "report", "duration", "frames", "impair", "seed", "log-level")
     return parser
@@ -81,7 +82,9 @@ class Receiver:
         self.served = 0
         self._by_link: dict[int, Call] = {}
         self._side: SideReceiver | None = None
+        self._lost: Call | None = None
         self._page: CallPage | None = None
+        self._camera: VirtualCamera | None = None
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit status."""
@@ -110,6 +113,9 @@ class Receiver:
             if display == "web" or options.web or options.metrics:
                 self._page = self._open_page(options.web or ("127.0.0.1:0" if display == "web" else None), token)
                 stack.callback(self._page.close)
+            if options.virtual_camera:
+                self._camera = self._open_camera(options.virtual_camera)
+                stack.callback(self._camera.close)
             server = stack.enter_context(self._listen(codec, token))
             if self._side is None:
                 print(f"model {info.model_id} on {info.device} ({info.precision}), display: {display}")
@@ -118,6 +124,8 @@ class Receiver:
                 print(server.url, flush=True)
             if self._page is not None:
                 print(*self._page.lines, sep="\n", flush=True)
+            if self._camera is not None:
+                print(f"virtual camera: {self._camera.name}", flush=True)
             status = 0
             while True:
                 call = self._next_call(window)
@@ -134,6 +142,12 @@ class Receiver:
 
         return CallPage(listen, "receiver", None if self._side is not None else token, self.options.metrics)
 
+    @staticmethod
+    def _open_camera(size: str) -> "VirtualCamera":
+        from receiver.virtualcamera import CAMERA_FPS, SIZES, CameraSize, VirtualCamera
+
+        return VirtualCamera(CameraSize(*SIZES[size], CAMERA_FPS))
+
     def _know_codec(self, codec: "Codec") -> None:
         from vidcodec.report import CodecFigures, Report
 
@@ -146,11 +160,15 @@ class Receiver:
         from vidcodec.link import Closed, Frame, Hello, ReceiverHandlers, ReceiverLink, ReceiverServer
 
         def opened(link: ReceiverLink, hello: Hello) -> None:
-            call = self._by_link[id(link)] = Call(codec, link, hello, self._side)
+            lost = self._lost if hello.first else None
+            call = self._by_link[id(link)] = Call(codec, link, hello, self._side, lost)
+            self._lost = None
             self.calls.put(call)
 
         def closed(link: ReceiverLink, how: Closed) -> None:
-            self._by_link.pop(id(link)).on_closed(how)
+            call = self._by_link.pop(id(link))
+            call.on_closed(how)
+            self._lost = call if how.reason == "lost" else None
 
         def framed(link: ReceiverLink, frame: Frame) -> None:
             self._by_link[id(link)].on_frame(frame)
@@ -200,7 +218,7 @@ class Receiver:
             try:
                 page = self._page
                 measurer = Measurer(self._side, codec.info, call.fps, options.record, options.snapshot, page=page)
-                call.start(window, measurer, page)
+                call.start(window, measurer, page, self._camera)
                 with LiveFigures(codec.info.model_id, quiet) as figures:
                     error = self._watch(call, window, figures)
             except VidcodecError as failure:

@@ -23,6 +23,7 @@ from receiver.decoding import FrameDecoder, PacketQueue, Verdict
 from receiver.display import Window
 from receiver.measuring import Measurer
 from receiver.showing import CallView, Figures
+from receiver.virtualcamera import VirtualCamera
 from vidcodec.calllog import CallLog, Live
 from vidcodec.codec import Codec
 from vidcodec.errors import VidcodecError
@@ -82,10 +83,19 @@ class Call:
         ending: the sender says goodbye: `finish` is due.
     """
 
-    def __init__(self, codec: Codec, link: ReceiverLink, hello: Hello, side: SideReceiver | None) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        link: ReceiverLink,
+        hello: Hello,
+        side: SideReceiver | None,
+        resumes: "Call | None" = None,
+    ) -> None:
         info = codec.info
         self.fps = hello.fps
-        self.log = CallLog(CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision))
+        figures = CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision)
+        # A sender that was lost and comes back goes on with its count of frames, and we with our figures.
+        self.log: CallLog = CallLog(figures) if resumes is None else resumes.log
         self.closed: Closed | None = None
         self.ending = False
         self.error: BaseException | None = None
@@ -98,7 +108,7 @@ class Call:
         self._to_measure: queue.Queue[Shown | None] = queue.Queue(maxsize=45)
         self._unsent: list[ShownFrame] = []
         self._unsent_lock = threading.Lock()
-        self._decoded = 0
+        self._decoded: int = 0 if resumes is None else resumes._decoded
         self._newest_decoded = -1
         self._refresh_asked_s = 0.0
         self._complained = False
@@ -108,6 +118,7 @@ class Call:
         self._window: Window | None = None
         self._measurer: Measurer | None = None
         self._page: CallPage | None = None
+        self._camera: VirtualCamera | None = None
         self._steering: object = None
         self._stop_figures = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -141,9 +152,16 @@ class Call:
 
     # On the main thread.
 
-    def start(self, window: Window | None, measurer: Measurer, page: CallPage | None = None) -> None:
+    def start(
+        self,
+        window: Window | None,
+        measurer: Measurer,
+        page: CallPage | None = None,
+        camera: VirtualCamera | None = None,
+    ) -> None:
         """Begin to decode."""
         self._window = window
+        self._camera = camera
         if page is not None:
             panels: tuple[str, ...] = ("ours",)
             if self._side is not None:
@@ -172,6 +190,8 @@ class Call:
         self.shown += 1
         if self._page is not None:
             self._page.shown(decoded.number, decoded.picture)
+        if self._camera is not None:
+            self._camera.show(decoded.picture)
         record = ShownFrame(decoded.number, decoded.received_ns, decoded.decoded_ns, shown_ns)
         try:
             self._to_measure.put_nowait(Shown(record, decoded.picture))

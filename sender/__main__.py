@@ -41,6 +41,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--token-file", metavar="FILE", help="read the token from here if the URL has none (default: $VIDCODEC_TOKEN)"
     )
+    parser.add_argument(
+        "--reconnect-timeout",
+        type=float,
+        metavar="S",
+        default=0.0,
+        help="when the receiver is lost, try for this long to reach it again (default: end at once)",
+    )
     parser.add_argument("--ca", metavar="FILE.pem", help="trust this certificate of an https receiver")
     add_shared(parser, "input")
     parser.add_argument("--width", type=int, metavar="W", help="ask the camera for this width")
@@ -57,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
         choices=(1, 2, 4, 8),
         help="code the baseline at 1/N of the size (default: whatever is best at the rate)",
     )
-    add_shared(parser, "display", "web", "metrics", "record")
+    add_shared(parser, "display", "web", "metrics", "virtual-camera", "record")
     parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture, side by side (with --loopback)")
     parser.add_argument(
         "--demo",
@@ -83,6 +90,8 @@ def check_options(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value <= 16_384:
             raise UsageError(f"--{name} {value:g}: must be above zero and at most 16384")
+    if not 0 <= options.reconnect_timeout < float("inf"):
+        raise UsageError(f"--reconnect-timeout {options.reconnect_timeout:g}: must be 0 or more")
     if options.demo is not None:
         if options.connect:
             raise UsageError("--demo shows a loopback call: leave out --connect")
@@ -96,8 +105,8 @@ def check_options(options: argparse.Namespace) -> None:
     if not options.loopback and not options.connect:
         raise UsageError("say where to: --loopback, or --connect URL (the receiver prints it)")
     if options.connect:
-        for name in ("record", "snapshot"):
-            if getattr(options, name):
+        for name in ("virtual-camera", "record", "snapshot"):
+            if getattr(options, name.replace("-", "_")):
                 raise UsageError(f"--{name} works where the call is shown: give it to the receiver, or use --loopback")
         if options.display == "window":
             raise UsageError("--display window works where the call is shown: give it to the receiver")
@@ -109,8 +118,8 @@ def receiver_arguments(options: argparse.Namespace) -> list[str]:
     """Options that the receiver of a loopback call gets from the sender's."""
     arguments = ["--model", options.model, "--display", options.display, "--log-level", options.log_level]
     arguments += ["--device", options.device, "--precision", options.precision]
-    for name in ("weights", "threads", "web", "metrics", "record", "snapshot"):
-        value = getattr(options, name)
+    for name in ("weights", "threads", "web", "metrics", "virtual-camera", "record", "snapshot"):
+        value = getattr(options, name.replace("-", "_"))
         if value is not None:
             arguments += [f"--{name}", str(value)]
     return arguments
@@ -253,6 +262,7 @@ class Sender:
             baseline_scale=options.baseline_scale,
             duration_s=options.duration,
             frames=options.frames,
+            reconnect_s=options.reconnect_timeout,
         )
 
 

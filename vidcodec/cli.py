@@ -29,6 +29,12 @@ SHARED: dict[str, dict[str, Any]] = {
     ),
     "web": dict(metavar="HOST:PORT", help="show the call on a web page here (--display web: a free port of 127.0.0.1)"),
     "metrics": dict(metavar="HOST:PORT", help="serve the live figures to Prometheus at http://HOST:PORT/metrics"),
+    "virtual-camera": dict(
+        choices=("480p", "720p"),
+        nargs="?",
+        const="480p",
+        help="show what is received as a camera to other programs, 640x480 (default) or 1280x720",
+    ),
     "record": dict(metavar="FILE", help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets)"),
     "report": dict(metavar="FILE.json", help="write the final figures to this file"),
     "duration": dict(type=float, metavar="S", help="stop after this many seconds"),
