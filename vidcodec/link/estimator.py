@@ -177,26 +177,33 @@ class BandwidthEstimator:
         usage = self.detector.usage(self._tolerance_ms)
         received = self.received_kbps
         if usage is Usage.OVERUSED:
-            self._lower(now_ms, received, 0.85)
+            self._lower(now_ms, received)
         elif self._losing_more(now_ms):
-            sent = None if received is None else min(self.rate_kbps, received / max(1.0 - self.loss, 0.1))
-            self._lower(now_ms, sent, 1.0 - 0.5 * self.loss)
-            self._fates.clear()
+            self._grown_ms, self._free_ms, self._lowered_ms = now_ms, 0.0, now_ms
+            lowered = self.rate_kbps * (1.0 - 0.5 * self.loss)
+            if received is not None and self._overflowing and received / (1.0 - self.loss) > 0.5 * self.rate_kbps:
+                lowered = min(lowered, received)
+            self.rate_kbps = max(self._min_kbps, lowered)
+            self._fates.clear()  # what comes now tells whether that was enough
         elif usage is Usage.FREE:
             self._raise(now_ms, received)
         else:
             self._grown_ms, self._free_ms = now_ms, 0.0
 
+    @property
+    def _overflowing(self) -> bool:
+        """Losses beside a queue: it is a short one."""
+        return 0.08 < self.loss < 1.0 and self.detector.queue_ms > 0.6 * self._tolerance_ms
+
     def _losing_more(self, now_ms: float) -> bool:
-        """Whether losses are more than this path's own: many more, or some beside a queue (a short one overflows)."""
+        """Whether losses are more than this path's own."""
         loss = self.loss
         if len(self._fates) < 20:
             return loss > 0.5 and len(self._fates) >= 8
         self._usual_loss.add(now_ms, loss)
-        queued = self.detector.queue_ms > 0.4 * self._tolerance_ms
-        return (queued and loss > 0.08) or loss > min(self._usual_loss.value or 0.0, 0.2) + 0.15
+        return self._overflowing or loss > min(self._usual_loss.value or 0.0, 0.2) + 0.15
 
-    def _lower(self, now_ms: float, received: float | None, factor: float) -> None:
+    def _lower(self, now_ms: float, received: float | None) -> None:
         """At most once in a round trip and 200 ms: the effect of the last time has to be seen first."""
         self._grown_ms, self._free_ms = now_ms, 0.0
         if now_ms - self._lowered_ms < self._round_trip_ms + 200.0:
@@ -208,7 +215,7 @@ class BandwidthEstimator:
             self.rate_kbps = max(self._min_kbps, 0.5 * self.rate_kbps)
             return
         self._capacity_kbps = received
-        self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, factor * received))
+        self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, 0.85 * received))
 
     def _raise(self, now_ms: float, received: float | None) -> None:
         since_ms = 0.0 if self._grown_ms is None else min(now_ms - self._grown_ms, 200.0)

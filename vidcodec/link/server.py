@@ -69,7 +69,7 @@ class ReceiverServer:
         self._limit = AttemptLimit()
         self._sessions: dict[str, ReceiverSession] = {}
         self._starting = 0
-        self._tls = _tls(cert, key)
+        self._tls = load_tls(cert, key)
         self.token = secrets.token_urlsafe(16) if token is None else check_token(token)
         self._loop = LoopThread("vidcodec-receiver-link")
         try:
@@ -225,7 +225,12 @@ def _match(ours: Hello) -> Policy:
     return policy
 
 
-def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+def load_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """What serves https with these PEM files; None without any.
+
+    Raises:
+        UsageError: one is missing, or they cannot be used.
+    """
     if cert is None and key is None:
         return None
     if cert is None or key is None:
