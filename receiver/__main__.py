@@ -138,9 +138,13 @@ class Receiver:
 
     def _open_page(self, listen: str | None, token: str | None) -> "CallPage":
         """The web page, and the figures for Prometheus. In loopback the sender's token is not for viewers."""
+        from vidcodec.link.server import load_tls
         from vidcodec.web.callpage import CallPage
 
-        return CallPage(listen, "receiver", None if self._side is not None else token, self.options.metrics)
+        options = self.options
+        tls = load_tls(options.cert, options.key)
+        own = None if self._side is not None else token
+        return CallPage(listen, "receiver", own, metrics=options.metrics, tls=tls)
 
     @staticmethod
     def _open_camera(size: str) -> "VirtualCamera":

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
+import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,8 +14,10 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 import pytest
+from test_link_server import self_signed
 
 from vidcodec.errors import UsageError
+from vidcodec.link.server import load_tls
 from vidcodec.web import Change, WebView, call_controls
 from vidcodec.web.page import WINDOW
 from vidcodec.web.pixels import make_frame
@@ -212,6 +215,21 @@ async def test_hostile_page_is_closed_and_the_view_lives(view: WebView, hostile:
         await eventually(lambda: view.page_count == 0)
     async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
         assert (await socket.receive_json(timeout=2))["type"] == "hello"
+
+
+async def test_https_page_has_a_cookie_for_https_only(tmp_path: Path) -> None:
+    cert, key = self_signed(tmp_path)
+    trust = ssl.create_default_context(cafile=cert)
+    with WebView(token=TOKEN, tls=load_tls(cert, key)) as view:
+        assert view.url.startswith(f"https://127.0.0.1:{view.port}/#token=")
+        jar = aiohttp.CookieJar(unsafe=True)
+        async with aiohttp.ClientSession(cookie_jar=jar, connector=aiohttp.TCPConnector(ssl=trust)) as http:
+            base = view.url.partition("/#")[0]
+            bearer = {"Authorization": f"Bearer {TOKEN}"}
+            async with http.post(f"{base}/session", headers=bearer) as answer:
+                assert "Secure" in answer.headers["Set-Cookie"]
+            async with http.ws_connect(f"{base}/pixels", headers={"Origin": base}) as socket:
+                assert (await socket.receive_json(timeout=2))["type"] == "hello"
 
 
 async def test_number_of_pages_is_limited(view: WebView) -> None:

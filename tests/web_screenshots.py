@@ -38,4 +38,4 @@ def main(folder: Path, options: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]) if sys.argv[1:] else ROOT / "docs" / "pictures", sys.argv[2:]))
+    raise SystemExit(main(Path(sys.argv[1]) if sys.argv[1:] else ROOT / "docs" / "images", sys.argv[2:]))

@@ -7,6 +7,7 @@ page's thread <-------------------- changes --> wish()    (over the link, at the
 """
 
 import logging
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -36,18 +37,29 @@ class CallPage:
         title: which end this is.
         token: what a viewer has to show; made when none is given.
         metrics: `HOST:PORT` of the figures for Prometheus, None for none.
+        tls: to serve the page by https.
 
     Raises:
         UsageError: an address cannot be listened on.
     """
 
-    def __init__(self, listen: str | None, title: str, token: str | None = None, metrics: str | None = None) -> None:
+    def __init__(
+        self,
+        listen: str | None,
+        title: str,
+        token: str | None = None,
+        *,
+        metrics: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._panels: tuple[str, ...] = ("ours",)
         self._view: WebView | None = None
         self._metrics = None if metrics is None else MetricsServer(metrics)
         if listen is not None:
             try:
-                self._view = WebView(listen, title=title, panels=self._panels, on_control=self._changed, token=token)
+                self._view = WebView(
+                    listen, title=title, panels=self._panels, on_control=self._changed, token=token, tls=tls
+                )
             except BaseException:
                 self.close()
                 raise
