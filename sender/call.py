@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sender.capture import Capture, Source
@@ -22,7 +22,17 @@ from vidcodec.calllog import CallLog, SenderTotals
 from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE, Codec
 from vidcodec.errors import PeerError
 from vidcodec.exchange import ROWS_PER_MESSAGE, sender_stats, take_receiver_stats
-from vidcodec.link import Acknowledgement, Closed, Hello, LinkOptions, Refresh, SenderHandlers, SenderLink, connect
+from vidcodec.link import (
+    Acknowledgement,
+    Closed,
+    Hello,
+    LinkOptions,
+    Refresh,
+    SenderHandlers,
+    SenderLink,
+    connect,
+    reconnect,
+)
 from vidcodec.link.impair import Impairment
 from vidcodec.rate import RateControl
 from vidcodec.records import SentFrame
@@ -56,6 +66,7 @@ class CallOptions:
         baseline_scale: 1, 2, 4, 8, or None for the best at the rate.
         duration_s: end after this long, None for never.
         frames: end after this many frames, None for never.
+        reconnect_s: for how long to try again after the receiver was lost.
     """
 
     quality: int | None
@@ -65,6 +76,7 @@ class CallOptions:
     baseline_scale: int | None = None
     duration_s: float | None = None
     frames: int | None = None
+    reconnect_s: float = 0.0
 
 
 def packet_wire_bytes(payload_bytes: int) -> int:
@@ -96,6 +108,7 @@ class Call:
         self._side = side
         self._page = page
         self._link: SenderLink | None = None
+        self._again: Callable[[int, threading.Event], SenderLink] | None = None
         self._capture: Capture | None = None
         self._path: FramePath | None = None
         self._measurer: Measurer | None = None
@@ -138,6 +151,13 @@ class Call:
         began_s = time.monotonic()
         self._link = connect(url, hello, options, handlers)
         self.connected_s = time.monotonic() - began_s
+        later = replace(options, impair_since_ms=began_s * 1000.0)
+
+        def again(first: int, stop: threading.Event) -> SenderLink:
+            wait_s = self._options.reconnect_s
+            return reconnect(url, replace(hello, first=first), later, handlers, timeout_s=wait_s, stop=stop)
+
+        self._again = again
         return self._link.code
 
     def run(self, cropper: LiveCropper, wants_to_stop: Callable[[], bool], tick: Callable[["Call"], object]) -> None:
@@ -189,7 +209,7 @@ class Call:
             options.baseline_scale,
             impair=self._impair,
         )
-        steering = self._steering = Steering(settings, qualities, fps, cropper, self._tell, impair=link.set_impairment)
+        steering = self._steering = Steering(settings, qualities, fps, cropper, self._tell, impair=self._set_impairment)
         if self._page is not None:
             references = self._path.references
             self._page.begin(
@@ -205,7 +225,9 @@ class Call:
         self._figures.start()
         end_s = None if options.duration_s is None else time.monotonic() + options.duration_s
         ticked_s = 0.0
-        while self._path.running and self._closed is None and not self._bye and not wants_to_stop():
+        while self._path.running and not self._bye and not wants_to_stop():
+            if self._closed is not None and not self._resume(self._path, wants_to_stop):
+                break
             now_s = time.monotonic()
             if end_s is not None and now_s >= end_s:
                 break
@@ -222,6 +244,39 @@ class Call:
         for error in (self._path.error, self._measurer.error):
             if error is not None:
                 raise error
+
+    def _resume(self, path: FramePath, wants_to_stop: Callable[[], bool]) -> bool:
+        """After the session was lost: connect again as long as we may, and go on. False when the call is over."""
+        lost, attempt = self._closed, self._again
+        if lost is None or lost.reason == "bye" or attempt is None or not self._options.reconnect_s:
+            return False
+        log.warning("%s: trying again for %g s", lost.error, self._options.reconnect_s)
+        if self._link is not None:
+            self._link.close()
+        self._closed = None
+        stop, links, errors = threading.Event(), list[SenderLink](), list[PeerError]()
+
+        def try_again() -> None:
+            try:
+                links.append(attempt(path.counts.sent, stop))
+            except PeerError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=try_again, name="reconnect", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.05)
+            if wants_to_stop():
+                stop.set()
+        if not links:
+            self._closed = Closed("lost", errors[0] if errors else lost.error)
+            return False
+        self._link = links[0]
+        self._know_offset(links[0])
+        path.use(links[0])
+        if self._steering is not None:
+            self._steering.say()
+        return True
 
     def finish(self) -> None:
         """Measure what was sent, exchange final figures, end the link. Also after `run` has raised."""
@@ -272,6 +327,10 @@ class Call:
         if self._page is not None:
             self._page.heard(message["steering"])
 
+    def _set_impairment(self, impairment: Impairment) -> None:
+        if self._link is not None:
+            self._link.set_impairment(impairment)
+
     # On the link's thread.
 
     def _on_ack(self, ack: Acknowledgement) -> None:
@@ -317,9 +376,10 @@ class Call:
             time.sleep(0.005)
 
     def _tell_figures(self) -> None:
-        link = self._link
-        assert link is not None  # run comes after connect
         while not self._stop_figures.wait(STATS_S):
+            link = self._link
+            if link is None or link.closed is not None:
+                continue  # what is noted meanwhile goes out when there is a link again
             if self._side is None and link.offset_ms is not None:
                 self._offset_ns = round(link.offset_ms * 1e6)
             totals = self._totals()

@@ -59,6 +59,13 @@ class References:
             if len(self._states) > STATES:
                 self._states.popitem(last=False)
 
+    def restart(self) -> None:
+        """The receiver holds nothing any more: the next frame stands alone."""
+        with self._lock:
+            self._states.clear()
+            self._newest = self._decoded = -1
+            self._broken = False
+
     def acknowledged(self, number: int, status: FrameStatus) -> None:
         """What the receiver's decoder made of frame `number`."""
         with self._lock:
@@ -182,6 +189,11 @@ class FramePath:
     def obey(self, orders: Orders) -> None:
         """Make frames in another way, from the next one on. Any thread; the newest orders win."""
         self._orders = orders
+
+    def use(self, link: SenderLink) -> None:
+        """Go on over another link, whose receiver holds nothing."""
+        self.references.restart()
+        self._link = link
 
     def start(self, capture: Capture) -> None:
         """Begin to take pictures."""

@@ -1,6 +1,7 @@
 """Calls between `python -m receiver` and `python -m sender --connect`, as two people would make them."""
 
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,66 @@ def test_killed_sender_is_noticed_and_reported(tmp_path: Path) -> None:
             assert time.monotonic() - killed_s < 8.0  # 3 s to notice, and a busy machine's exit
         assert "silent" in only_error_line(listening.err)
     assert read_report(report)["frames_shown"] > 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_receiver_that_comes_back_gets_the_rest_of_the_call(tmp_path: Path) -> None:
+    first, second, ours = (tmp_path / name for name in ("1.json", "2.json", "s.json"))
+    words = ["receiver", "--listen", f"127.0.0.1:{free_port()}", "--display", "none", *MODEL]
+    token = {"VIDCODEC_TOKEN": "the-same"}
+    with Command(*words, "--report", str(first), env=token) as listening:
+        url = listening.wait_for("listening at ").split()[-1]
+        calling = ("sender", "--connect", url, "--input", "sample", *MODEL, "--reconnect-timeout", "60")
+        sending = Command(*calling, "--report", str(ours))
+        sending.wait_for("connected")
+        time.sleep(2)
+        listening.send_signal(signal.SIGKILL)
+    with sending, Command(*words, "--report", str(second), env=token) as listening:
+        listening.wait_for("call at ")
+        time.sleep(3)
+        assert sending.running
+        sending.send_signal(signal.SIGINT)
+        assert sending.wait(20) == 0
+        assert all("trying again" in line for line in sending.err), sending.err
+        listening.wait_for("waiting for the next call")
+    assert read_report(ours)["frames_sent"] == read_report(second)["frames_sent"]
+    assert 0 < read_report(second)["frames_shown"] < read_report(ours)["frames_shown"]
+
+
+def test_two_ends_that_lost_each_other_agree_on_the_whole_call(tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "r.json", tmp_path / "s.json"
+    words = ["receiver", "--listen", "127.0.0.1:0", "--display", "none", *MODEL, "--report", str(theirs)]
+    with Command(*words) as listening:
+        url = listening.wait_for("listening at ").split()[-1]
+        calling = ("sender", "--connect", url, "--input", "sample", *MODEL, "--reconnect-timeout", "60")
+        with Command(*calling, "--report", str(ours)) as sending:
+            sending.wait_for("connected")
+            time.sleep(2)
+            listening.send_signal(signal.SIGSTOP)
+            time.sleep(4.5)
+            listening.send_signal(signal.SIGCONT)
+            calls = 0
+            for _ in range(400):
+                calls = sum(line.startswith("call at ") for line in listening.out)
+                if calls == 2:
+                    break
+                time.sleep(0.05)
+            assert calls == 2
+            time.sleep(2)
+            sending.send_signal(signal.SIGINT)
+            assert sending.wait(20) == 0
+        for _ in range(100):
+            if sum(line.startswith("waiting for the next call") for line in listening.out) == 2:
+                break
+            time.sleep(0.05)
+    reports = read_report(theirs), read_report(ours)
+    same = ("frames_captured", "frames_sent", "payload_kbps", "duration_s")
+    assert [reports[0][name] for name in same] == [reports[1][name] for name in same]
+    assert reports[0]["frames_shown"] >= reports[1]["frames_shown"] > 0
 
 
 def test_ctrl_c_at_the_receiver_ends_the_call_on_both_sides(tmp_path: Path) -> None:
