@@ -25,6 +25,7 @@ from vidcodec.packet import Packet
 Frame = NDArray[np.uint8]
 
 MODELS = ("s", "seed", "gdn")
+STILL_MODELS = ("seed", "gdn")
 STILL_STRIDE = 15
 """Single-picture codecs are measured on every n-th frame: their frames have nothing to do with each other."""
 
@@ -221,7 +222,10 @@ class ModelSpec(Spec):
         return _ModelDecoder(self._load())
 
     def describe(self) -> str:
-        return f"model {self.model}, weights {self.weights_sha256[:12]}, {self.device} {self.precision}, 1 thread"
+        alone = f"; every frame alone, every {self.stride}th frame" if self.stride > 1 else ""
+        return (
+            f"model {self.model}, weights {self.weights_sha256[:12]}, {self.device} {self.precision}, 1 thread{alone}"
+        )
 
     def key(self) -> dict[str, Any]:
         return {**super().key(), "weights": None}
@@ -271,6 +275,7 @@ def model_spec(
         model,
         levels,
         "datachannel",
+        STILL_STRIDE if model in STILL_MODELS else 1,
         model=model,
         weights=str(weights) if weights else None,
         weights_sha256=codec.info.weights_sha256,

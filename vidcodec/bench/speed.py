@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -56,7 +55,7 @@ class Stage:
     cpu_ms: float
     gmac: float | None
     gmac_per_s: float | None
-    peak_mb: float
+    peak_mb: float | None
     frames: int
     threads: int
     device: str
@@ -200,11 +199,16 @@ def count_gmac(body: Callable[[], object]) -> float:
     return counter.get_total_flops() / 2e9
 
 
-def _peak_mb(device: str) -> float:
+def _peak_mb(device: str) -> float | None:
+    """Most memory this process ever held; None on a system that does not say."""
     if device == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated() / 1e6
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
