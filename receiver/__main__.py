@@ -50,7 +50,9 @@ def make_parser() -> argparse.ArgumentParser:
     add_shared(parser, "model", "weights", "device", "precision", "threads", "display", "web")
     add_shared(parser, "metrics", "virtual-camera", "record")
     parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture of the call, with its figures")
-    add_shared(parser, "report", "duration", "frames", "impair", "seed", "log-level")
+    add_shared(
+        parser, "report", "duration", "frames", "ice-server", "ice-user", "relay-only", "impair", "seed", "log-level"
+    )
     return parser
 
 

@@ -72,7 +72,9 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="loopback for 10 s; write side_by_side.mp4, side_by_side.png and report.json into DIR",
     )
-    add_shared(parser, "report", "duration", "frames", "impair", "seed", "log-level")
+    add_shared(
+        parser, "report", "duration", "frames", "ice-server", "ice-user", "relay-only", "impair", "seed", "log-level"
+    )
     return parser
 
 

@@ -12,6 +12,8 @@ from vidcodec.errors import UsageError, VidcodecError
 if TYPE_CHECKING:
     from vidcodec.link import LinkOptions
 
+ICE_PASSWORD = "VIDCODEC_ICE_PASSWORD"
+
 SHARED: dict[str, dict[str, Any]] = {
     "input": dict(metavar="SOURCE", help="camera index, video file, or 'sample' (the bundled clip)"),
     "model": dict(choices=("seed", "s"), help="which codec (default: %(default)s)"),
@@ -39,6 +41,13 @@ SHARED: dict[str, dict[str, Any]] = {
     "report": dict(metavar="FILE.json", help="write the final figures to this file"),
     "duration": dict(type=float, metavar="S", help="stop after this many seconds"),
     "frames": dict(type=int, metavar="N", help="stop after this many frames"),
+    "ice-server": dict(
+        action="append",
+        metavar="URL",
+        help="STUN or TURN server for a path through address translation: stun:HOST:PORT, turn:HOST:PORT (repeatable)",
+    ),
+    "ice-user": dict(metavar="NAME", help=f"account at the TURN server; its password is ${ICE_PASSWORD}"),
+    "relay-only": dict(action="store_true", help="use no path but the TURN server's"),
     "impair": dict(
         metavar="SPEC",
         help="put a bad network between the two ends: delay=20,jitter=5,loss=5,burst=3,rate=60,queue=400 "
@@ -100,17 +109,26 @@ def check_shared(options: argparse.Namespace) -> None:
 
 
 def link_options(options: argparse.Namespace) -> "LinkOptions":
-    """How the link behaves, by the options `impair`, `seed` and, where there is one, `ca`.
+    """How the link behaves, by the options `ice-*`, `relay-only`, `impair`, `seed` and, where there is one, `ca`.
 
     Raises:
-        UsageError: `--impair` is no impairment.
+        UsageError: `--impair` is no impairment, or a server is none.
         InputError: its file cannot be read.
     """
-    from vidcodec.link import LinkOptions, parse_impairment
+    from vidcodec.link import IceOptions, IceServer, LinkOptions, parse_impairment
+    from vidcodec.link.ice import check_servers
 
+    password = os.environ.get(ICE_PASSWORD)
+    servers = [IceServer(url, options.ice_user, password) for url in options.ice_server or ()]
+    ice = IceOptions(servers, options.relay_only)
+    check_servers(ice)
     impair = parse_impairment(options.impair) if options.impair else None
     return LinkOptions(
-        ca_file=getattr(options, "ca", None), impair=impair, seed=options.seed, bye_timeout_s=BYE_TIMEOUT_S
+        ice=ice,
+        ca_file=getattr(options, "ca", None),
+        impair=impair,
+        seed=options.seed,
+        bye_timeout_s=BYE_TIMEOUT_S,
     )
 
 
