@@ -14,7 +14,8 @@ import pytest
 from link_pair import HELLO, Seen, eventually, packet, pair
 
 from vidcodec.errors import PeerError, UsageError, VidcodecError
-from vidcodec.link import Hello, LinkOptions, ReceiverServer, connect
+from vidcodec.link import Hello, Impairment, LinkOptions, ReceiverServer, connect, parse_impairment
+from vidcodec.link.ice import reachable_address
 from vidcodec.link.limits import AttemptLimit, ConnectionGuard
 from vidcodec.link.whip import Target, parse_listen, parse_url
 
@@ -48,6 +49,24 @@ def test_nobody_listening_is_said_at_once() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     assert f"nobody listens at http://127.0.0.1:{port}/whip" in refusal(f"http://127.0.0.1:{port}/whip#token=a")
+
+
+def test_unknown_host_and_unreachable_network_are_told_apart() -> None:
+    assert "'no-such-host.invalid' is not known" in refusal("http://no-such-host.invalid:1/whip#token=a")
+    assert "cannot reach" in refusal("http://[2001:db8::1]:9/whip#token=a")
+
+
+@pytest.mark.parametrize("impair", [None, parse_impairment("delay=1")], ids=["straight", "relay"])
+@pytest.mark.parametrize("host", ["[::1]", reachable_address()], ids=["ipv6", "own address"])
+def test_session_over_other_addresses_than_127_0_0_1(host: str, impair: Impairment | None) -> None:
+    seen = Seen()
+    try:
+        server = ReceiverServer(f"{host}:0", HELLO, seen.receiver_handlers())
+    except UsageError:
+        pytest.skip(f"this machine cannot listen on {host}")
+    with server, connect(server.url, HELLO, LinkOptions(impair=impair)) as link:
+        link.send_frame(0, packet(0))
+        assert eventually(lambda: seen.frames)
 
 
 def test_interrupt_while_connecting_leaves_nothing_behind() -> None:

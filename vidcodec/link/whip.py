@@ -5,6 +5,7 @@ The token stands behind `#`, which no HTTP client sends and no server logs; it t
 
 import asyncio
 import re
+import socket
 import ssl
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
@@ -136,10 +137,7 @@ class WhipClient:
         except aiohttp.ClientSSLError as error:
             raise PeerRefused(f"no trust in the certificate of {where}: give its CA with --ca ({error})") from error
         except aiohttp.ClientConnectorError as error:
-            raise PeerError(
-                f"nobody listens at {where}: start the receiver there first (python -m receiver --listen "
-                f"{join_host_port(self.target.host, self.target.port)})"
-            ) from error
+            raise PeerError(self._unreachable(error.os_error)) from error
         except (TimeoutError, asyncio.TimeoutError) as error:
             raise PeerError(f"no answer from {where} within {self._timeout.total:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -164,6 +162,17 @@ class WhipClient:
                 return
         except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError):
             return
+
+    def _unreachable(self, error: OSError) -> str:
+        """One line for a connection that does not come about."""
+        if isinstance(error, socket.gaierror):
+            return f"host {self.target.host!r} is not known: check the receiver's URL"
+        if isinstance(error, ConnectionRefusedError):
+            return (
+                f"nobody listens at {self.target.endpoint}: start the receiver there first (python -m receiver "
+                f"--listen {join_host_port(self.target.host, self.target.port)})"
+            )
+        return f"cannot reach {self.target.endpoint} ({error.strerror or error}): check the address and the network"
 
     @property
     def _authorization(self) -> dict[str, str]:
