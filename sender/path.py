@@ -272,7 +272,7 @@ class FramePath:
             return
         self.references.sent(number, state)
         if self._control is not None:
-            self._control = self._control.after(quality, len(data))
+            self._control = self._control.after(quality, len(data), packet.header.distance == 0)
         self.counts = SendCounts(
             number + 1,
             counts.payload_bytes + len(data),

@@ -2,63 +2,103 @@
 
 import math
 import random
+from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
 from vidcodec.rate import RateControl
 
+FLAT = (1.0,)
+PATTERN = (3.2, 0.15, 0.4, 0.25)  # as the learned codec spends its bits
 
-def run(
-    control: RateControl, frames: int, spread: float, noise: float, *, base: float, seed: int = 0
-) -> list[tuple[int, int]]:
-    """`(quality, bytes)` of frames whose size grows `spread`-fold over the qualities, with log-normal noise."""
-    rng = random.Random(seed)
-    out = []
-    for _ in range(frames):
-        share = control.quality / max(1, control.qualities - 1)
-        size = round(base * spread**share * math.exp(rng.gauss(0, noise)))
-        out.append((control.quality, size))
-        control = control.after(control.quality, size)
-    return out
+
+@dataclass(frozen=True)
+class Source:
+    """A codec's sizes: `base` bytes at quality 0, `spread` times as many at the highest, noise and pattern on top."""
+
+    base: float = 25.0
+    spread: float = 30.0
+    noise: float = 0.25
+    pattern: tuple[float, ...] = FLAT
+    intra: float = 0.0
+
+    def sizes(self, control: RateControl, frames: int, seed: int = 0) -> list[tuple[int, int]]:
+        """`(quality, bytes)` of frames under a control; the first is `intra` times as large, if that is above 0."""
+        rng = random.Random(seed)
+        out = []
+        for number in range(frames):
+            share = control.quality / max(1, control.qualities - 1)
+            intra = number == 0 and self.intra > 0
+            size = self.base * self.spread**share * math.exp(rng.gauss(0, self.noise) - self.noise**2 / 2)
+            size *= self.intra if intra else self.pattern[number % len(self.pattern)]
+            out.append((control.quality, max(5, round(size))))
+            control = control.after(control.quality, out[-1][1], intra)
+        return out
+
+
+def rate_kbps(frames: list[tuple[int, int]], fps: float = 30.0) -> float:
+    return sum(size for _, size in frames) * 8 / 1000 / (len(frames) / fps)
 
 
 @pytest.mark.parametrize("kbps", [15.0, 40.0, 65.0])
 @pytest.mark.parametrize("spread", [12.0, 30.0, 60.0])
-def test_mean_rate_settles_at_the_target_on_a_fine_scale(kbps: float, spread: float) -> None:
-    sizes = run(RateControl.start(kbps, 30, 64), 600, spread, 0.25, base=25)
-    tail = [size for _, size in sizes[60:]]
-    assert sum(tail) * 8 / 1000 / (len(tail) / 30) == pytest.approx(kbps, rel=0.06)
+@pytest.mark.parametrize("pattern", [FLAT, PATTERN])
+def test_mean_rate_settles_at_the_target_on_a_fine_scale(
+    kbps: float, spread: float, pattern: tuple[float, ...]
+) -> None:
+    source = Source(spread=spread, pattern=pattern)
+    assert rate_kbps(source.sizes(RateControl.start(kbps, 30, 64), 660)[60:]) == pytest.approx(kbps, rel=0.06)
 
 
-def test_quality_is_steady_where_the_scene_is() -> None:
-    qualities = [quality for quality, _ in run(RateControl.start(40, 30, 64), 600, 30.0, 0.1, base=25)][90:]
-    assert max(qualities) - min(qualities) <= 8
+@pytest.mark.parametrize("pattern", [FLAT, PATTERN, (2.0, 0.5), (5.0, 0.2, 0.6, 0.3, 1.1, 0.2, 0.4, 0.2)])
+def test_quality_is_steady_where_the_scene_is_whatever_the_pattern(pattern: tuple[float, ...]) -> None:
+    source = Source(noise=0.1, pattern=pattern)
+    qualities = [quality for quality, _ in source.sizes(RateControl.start(40, 30, 64), 600)][150:]
+    assert max(qualities) - min(qualities) <= 6
+    jumps = [abs(b - a) for a, b in pairwise(qualities)]
+    assert max(jumps) <= 1
 
 
-def test_coarse_scale_alternates_and_still_holds_the_rate() -> None:
-    sizes = run(RateControl.start(200, 30, 6), 900, 25.0, 0.05, base=150)
-    tail = [size for _, size in sizes[90:]]
-    assert sum(tail) * 8 / 1000 / (len(tail) / 30) == pytest.approx(200, rel=0.1)
+def test_large_first_frame_is_paid_back_and_does_not_upset_what_follows() -> None:
+    frames = Source(pattern=PATTERN, intra=12.0).sizes(RateControl.start(40, 30, 64), 300)
+    assert frames[0][1] > 1200
+    assert rate_kbps(frames) == pytest.approx(40, rel=0.04)
+    assert min(quality for quality, _ in frames[:60]) > 15
+
+
+def test_coarse_scale_of_a_codec_without_references_alternates_and_holds_the_rate() -> None:
+    control = RateControl.start(200, 30, 6)
+    total = 0
+    rng = random.Random(4)
+    for number in range(900):
+        size = round(150 * 25 ** (control.quality / 5) * math.exp(rng.gauss(0, 0.05)))
+        total += size if number >= 90 else 0
+        control = control.after(control.quality, size, intra=True)
+    assert total * 8 / 1000 / (810 / 30) == pytest.approx(200, rel=0.1)
 
 
 def test_impossible_targets_end_at_the_ends_of_the_scale() -> None:
-    assert run(RateControl.start(1, 30, 64), 200, 30.0, 0.0, base=100)[-1][0] == 0
-    assert run(RateControl.start(9000, 30, 64), 200, 30.0, 0.0, base=100)[-1][0] == 63
+    source = Source(base=100, noise=0.0)
+    assert source.sizes(RateControl.start(1, 30, 64), 200)[-1][0] == 0
+    assert source.sizes(RateControl.start(9000, 30, 64), 200)[-1][0] == 63
 
 
-def test_large_first_frame_is_paid_back_within_two_seconds() -> None:
-    control = RateControl.start(40, 30, 64).after(31, 4000)
-    sizes = run(control, 60, 30.0, 0.1, base=25)
-    assert (4000 + sum(size for _, size in sizes)) * 8 / 1000 / 2 < 40 * 1.3
+def test_scene_that_becomes_three_times_as_hard_is_followed_within_two_seconds() -> None:
+    control = RateControl.start(40, 30, 64)
+    for quality, size in Source(noise=0.1).sizes(control, 150):
+        control = control.after(quality, size)
+    frames = Source(base=75, noise=0.1).sizes(control, 150)
+    assert rate_kbps(frames[60:]) < 44
+    assert rate_kbps(frames) < 52
 
 
 def test_new_rate_is_followed() -> None:
     control = RateControl.start(80, 30, 64)
-    for quality, size in run(control, 120, 30.0, 0.0, base=25):
+    for quality, size in Source(noise=0.0).sizes(control, 120):
         control = control.after(quality, size)
-    lower = control.with_rate(30, 30)
-    sizes = [size for _, size in run(lower, 300, 30.0, 0.1, base=25)][60:]
-    assert sum(sizes) * 8 / 1000 / (len(sizes) / 30) == pytest.approx(30, rel=0.08)
+    frames = Source(noise=0.1).sizes(control.with_rate(30, 30), 360)
+    assert rate_kbps(frames[60:]) == pytest.approx(30, rel=0.08)
 
 
 def test_control_is_a_value() -> None:

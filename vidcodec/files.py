@@ -71,7 +71,7 @@ def encode_main(argv: Sequence[str] | None) -> int:
             if index == options.frames:
                 break
             packet, state = codec.encode(picture, state, control.quality if quality is None else quality)
-            control = control.after(packet.header.quality, len(packet))
+            control = control.after(packet.header.quality, len(packet), packet.header.distance == 0)
             writer.write(packet)
             totals.add(packet)
             error += frame_mse(picture, state.picture)
