@@ -123,3 +123,23 @@ def test_narrow_path_delays_no_frame_because_the_window_refuses_the_surplus() ->
         delays = sorted(frame.received_ms - sent[frame.number] for frame in seen.frames)
         assert delays[int(0.9 * len(delays))] < 450.0  # without the window: seconds
         assert len(sent) * (600 + 93) * 8 / 1000 / 4.0 > 50.0  # and the path is used
+
+
+def test_network_can_be_changed_while_the_session_runs() -> None:
+    seen = Seen()
+    options = LinkOptions(impair=parse_impairment("delay=1"), bye_timeout_s=0.3)
+    with (
+        ReceiverServer("127.0.0.1:0", HELLO, seen.receiver_handlers()) as server,
+        connect(server.url, HELLO, options, seen.sender_handlers()) as link,
+    ):
+        link.send_frame(0, packet(0))
+        assert eventually(lambda: len(seen.frames) == 1)
+        link.set_impairment(parse_impairment("loss=100"))
+        assert eventually(lambda: link.stats["impairmentOutboundLost"] >= 0)
+        link.send_frame(1, packet(1))
+        assert eventually(lambda: seen.lost == [1])
+        link.set_impairment(parse_impairment("delay=1"))
+        assert eventually(lambda: link.can_send)
+        link.send_frame(2, packet(2))
+        assert eventually(lambda: seen.frames[-1].number == 2)
+        assert [frame.number for frame in seen.frames] in ([0, 1, 2], [0, 2])  # 1 may have come along with 2
