@@ -6,10 +6,9 @@ from typing import Any
 
 from aiohttp import web
 
-from vidcodec.link.loop import LoopThread
-from vidcodec.link.whip import join_host_port, parse_listen
+from vidcodec.link.whip import join_host_port
 from vidcodec.web.samples import STAGES, look_up
-from vidcodec.web.server import listen_on
+from vidcodec.web.server import Listener
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
@@ -90,17 +89,15 @@ class MetricsServer:
     """
 
     def __init__(self, listen: str) -> None:
-        self._host, port = parse_listen(listen)
         self._figures: Mapping[str, Any] | None = None
         app = web.Application(client_max_size=1024)
         app.router.add_get("/metrics", self._serve)
-        self._loop = LoopThread("vidcodec-metrics")
-        self._runner, self._port = listen_on(self._loop, app, self._host, port, "--metrics")
+        self._listener = Listener(app, listen, "--metrics")
 
     @property
     def url(self) -> str:
         """What Prometheus scrapes."""
-        return f"http://{join_host_port(self._host, self._port)}/metrics"
+        return f"http://{join_host_port(self._listener.host, self._listener.port)}/metrics"
 
     def update(self, figures: Mapping[str, Any] | None) -> None:
         """New figures, or None when the call is over. Any thread; returns at once."""
@@ -108,11 +105,7 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop serving. May be called twice."""
-        if self._loop.running:
-            try:
-                self._loop.run(self._runner.cleanup(), 5.0)
-            finally:
-                self._loop.stop()
+        self._listener.close()
 
     async def _serve(self, _: web.Request) -> web.Response:
         return web.Response(body=render(self._figures).encode(), headers={"Content-Type": CONTENT_TYPE})

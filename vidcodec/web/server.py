@@ -19,7 +19,7 @@ from aiohttp import WSMsgType, web
 from vidcodec.errors import UsageError
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.server import AttemptLimit
-from vidcodec.link.whip import join_host_port
+from vidcodec.link.whip import join_host_port, parse_listen
 from vidcodec.web.controls import MAX_MESSAGE_BYTES
 from vidcodec.web.page import Page
 
@@ -160,37 +160,55 @@ class PageServer:
         return f"vidcodec_{port}" if port.isdigit() else "vidcodec"
 
 
-def listen_on(
-    loop: LoopThread, app: web.Application, host: str, port: int, option: str, *, tls: ssl.SSLContext | None = None
-) -> tuple[web.AppRunner, int]:
-    """Serve an application on an event loop's thread; the loop ends if that fails.
+class Listener:
+    """Serves an application on an event loop with a thread of its own.
 
-    Returns:
-        What `cleanup` ends, and the port.
+    Args:
+        app: the application.
+        listen: `HOST:PORT`; port 0 takes a free one.
+        option: what the user gave `listen` with.
+        tls: to serve https.
+
+    Attributes:
+        loop: the thread's event loop.
+        host, port: what is listened on.
 
     Raises:
-        UsageError: the address cannot be listened on.
+        UsageError: the address is none, or cannot be listened on.
     """
 
-    async def start() -> tuple[web.AppRunner, int]:
+    def __init__(self, app: web.Application, listen: str, option: str, tls: ssl.SSLContext | None = None) -> None:
+        self.host, self.port = parse_listen(listen)
+        self._tls = tls
+        self.loop = LoopThread(f"vidcodec{option.replace('--', '-')}")
+        try:
+            self._runner = self.loop.run(self._start(app))
+        except OSError as error:
+            self.loop.stop()
+            where = f"{option} {join_host_port(self.host, self.port)}"
+            raise UsageError(f"{where}: {error.strerror or error}; choose another {option} HOST:PORT") from error
+        except BaseException:
+            self.loop.stop()
+            raise
+
+    async def _start(self, app: web.Application) -> web.AppRunner:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True).start()
+            await web.TCPSite(runner, self.host, self.port, ssl_context=self._tls, reuse_address=True).start()
         except BaseException:
             await runner.cleanup()
             raise
-        return runner, int(runner.addresses[0][1])
+        self.port = int(runner.addresses[0][1])
+        return runner
 
-    try:
-        return loop.run(start())
-    except OSError as error:
-        loop.stop()
-        where = f"{option} {join_host_port(host, port)}"
-        raise UsageError(f"{where}: {error.strerror or error}; choose another {option} HOST:PORT") from error
-    except BaseException:
-        loop.stop()
-        raise
+    def close(self) -> None:
+        """End every connection and the thread. May be called twice."""
+        if self.loop.running:
+            try:
+                self.loop.run(self._runner.cleanup(), 5.0)
+            finally:
+                self.loop.stop()
 
 
 async def _until_gone(page: Page) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vidcodec.errors import UsageError
-from vidcodec.link.loop import LoopThread
-from vidcodec.link.whip import Target, check_token, parse_listen
+from vidcodec.link.whip import Target, check_token
 from vidcodec.web.controls import Change, Control, describe, parse_change, parse_message
 from vidcodec.web.page import Page
 from vidcodec.web.pixels import Frame, Picture, make_frame
 from vidcodec.web.samples import SERIES, Samples, plain, to_json
-from vidcodec.web.server import PageServer, listen_on
+from vidcodec.web.server import Listener, PageServer
 
 PANELS = ("original", "ours", "baseline")
 
@@ -56,7 +55,6 @@ class WebView:
     ) -> None:
         if not panels or set(panels) - set(PANELS):
             raise UsageError(f"panels {list(panels)}: choose from {', '.join(PANELS)}")
-        self._host, port = parse_listen(listen)
         self._title = title
         self._panels = tuple(panels)
         self._controls = tuple(controls)
@@ -71,20 +69,20 @@ class WebView:
         self._settings: dict[str, Any] = {}
         self._end = ""
         self._server = PageServer(self.token, tls is not None, self._opened, self._received)
-        self._loop = LoopThread("vidcodec-web")
-        app = self._server.application()
-        self._runner, self._port = listen_on(self._loop, app, self._host, port, "--web", tls=tls)
+        self._listener = Listener(self._server.application(), listen, "--web", tls)
+        self._loop = self._listener.loop
 
     @property
     def port(self) -> int:
         """The TCP port that is listened on."""
-        return self._port
+        return self._listener.port
 
     @property
     def url(self) -> str:
         """What to open in a browser, token included."""
-        host = socket.gethostname() if self._host in ("0.0.0.0", "::") else self._host
-        return Target("https" if self._tls else "http", host, self._port, "/", self.token).url
+        host = self._listener.host
+        reachable = socket.gethostname() if host in ("0.0.0.0", "::") else host
+        return Target("https" if self._tls else "http", reachable, self.port, "/", self.token).url
 
     @property
     def page_count(self) -> int:
@@ -129,11 +127,7 @@ class WebView:
 
     def close(self) -> None:
         """Close every page and the server. May be called twice."""
-        if self._loop.running:
-            try:
-                self._loop.run(self._runner.cleanup(), 5.0)
-            finally:
-                self._loop.stop()
+        self._listener.close()
 
     def __enter__(self) -> "WebView":
         return self
