@@ -45,7 +45,9 @@ log = logging.getLogger(__name__)
 Picture = NDArray[np.uint8]
 
 STATS_S = 1.0
-REFRESH_EVERY_S = 0.1
+REFRESH_AFTER_S = 0.3
+"""A receiver that could decode nothing for this long asks for a frame that it can."""
+
 DRAIN_S = 2.0
 
 
@@ -110,7 +112,7 @@ class Call:
         self._unsent_lock = threading.Lock()
         self._decoded: int = 0 if resumes is None else resumes._decoded
         self._newest_decoded = -1
-        self._refresh_asked_s = 0.0
+        self._good_s = 0.0
         self._complained = False
         # Known from the first frame on, so that the panels, and the size of a film of them, never change.
         self._figures = Figures(model=info.model_id, baseline=offered_baseline(hello))
@@ -286,16 +288,17 @@ class Call:
         frame = verdict.frame
         self._link.report(frame.number, verdict.status)
         if verdict.status is not FrameStatus.OK or verdict.picture is None:
-            if not self._complained:
+            log.debug("frame %d cannot be decoded: %s", frame.number, verdict.reason)
+            if verdict.status is FrameStatus.DAMAGED and not self._complained:
                 self._complained = True
-                log.warning(
-                    "frame %d cannot be decoded (further ones are only counted): %s", frame.number, verdict.reason
-                )
-            if time.monotonic() - self._refresh_asked_s > REFRESH_EVERY_S:
-                self._refresh_asked_s = time.monotonic()
+                log.warning("frame %d is damaged (further ones are only counted): %s", frame.number, verdict.reason)
+            # The verdict alone makes the sender mend it. This is for when nothing came of that.
+            if time.monotonic() - self._good_s > REFRESH_AFTER_S:
+                self._good_s = time.monotonic()
                 self._link.request_refresh(newest, verdict.reason[:200])
             return
         self._decoded += 1
+        self._good_s = time.monotonic()
         if frame.number > self._newest_decoded:  # what comes late would be a step back in time
             self._newest_decoded = frame.number
             received_ns = round(frame.received_ms * 1e6)

@@ -7,6 +7,7 @@ Nothing in here waits for anything but the next picture. A frame that the link r
 state does not advance to it.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -26,6 +27,8 @@ from vidcodec.mailbox import MailboxClosed
 from vidcodec.packet import MAX_DISTANCE, NUMBERS
 from vidcodec.rate import RateControl
 from vidcodec.records import SentFrame
+
+log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
 
@@ -47,13 +50,14 @@ class References:
         self._newest = -1
         self._decoded = -1
         self._broken = False
+        self._mending = False
         self._resumed_at = -1
 
     def sent(self, number: int, state: State) -> None:
         """Frame `number` was sent, predicted from what `next` said, and left `state`."""
         with self._lock:
-            if self._broken:  # mended by this one; what is said of frames before it is no news
-                self._broken, self._resumed_at = False, number - 1
+            if self._mending:  # what is said of frames before this one is no news any more
+                self._broken, self._mending, self._resumed_at = False, False, number - 1
             self._states[number] = state
             self._newest = number
             if len(self._states) > STATES:
@@ -82,8 +86,10 @@ class References:
                 self._broken = True
 
     def next(self) -> State:
-        """The state to predict the frame after the newest one from; the same until that frame is `sent`."""
+        """The state to predict the frame after the newest one from."""
         with self._lock:
+            # Told here and not in `sent`: a report that comes while the frame is coded is for the frame after it.
+            self._mending = self._broken
             if self._newest < 0:
                 return self._blank
             if not self._broken:
@@ -184,6 +190,8 @@ class FramePath:
 
     def on_ack(self, ack: Acknowledgement) -> None:
         """For the link: news of a frame."""
+        if ack.status not in (FrameStatus.RECEIVED, FrameStatus.OK):
+            log.debug("frame %d was not decoded (%s); %d are sent", ack.number, ack.status.name, self.counts.sent)
         self.references.acknowledged(ack.number, ack.status)
 
     def obey(self, orders: Orders) -> None:

@@ -41,6 +41,20 @@ def test_after_a_loss_the_newest_decoded_frame_is_the_reference(status: FrameSta
     assert references.next().number == 5
 
 
+def test_report_that_comes_while_a_frame_is_coded_is_not_lost() -> None:
+    references = after(10, decoded=5)
+    assert references.next().number == 9
+    references.acknowledged(7, FrameStatus.MISSING_REFERENCE)
+    references.sent(10, State(10, BLANK.picture))
+    assert references.next().number == 5, "frame 10 was predicted from the broken chain"
+
+
+def test_frame_that_the_link_refused_has_mended_nothing() -> None:
+    references = after(10, decoded=5)
+    references.acknowledged(7, FrameStatus.MISSING_REFERENCE)
+    assert [references.next().number for _ in range(3)] == [5, 5, 5]
+
+
 def test_without_any_decoded_frame_the_next_one_stands_alone() -> None:
     references = after(10)
     references.acknowledged(3, FrameStatus.DAMAGED)
