@@ -168,7 +168,12 @@ class Call:
             panels: tuple[str, ...] = ("ours",)
             if self._side is not None:
                 panels = PANELS[:2] if self._figures.baseline == "none" else PANELS
-            page.begin(panels, self._wish, lambda: self._link.request_refresh(None, "asked for by the viewer"))
+            page.begin(
+                panels,
+                self._wish,
+                lambda: self._link.request_refresh(None, "asked for by the viewer"),
+                measurer.record if measurer.has_film else None,
+            )
             self._page = page
             if self._steering is not None:  # it was said before there was a page to show it
                 page.heard(self._steering)

@@ -38,6 +38,9 @@ class Measurer:
         snapshot: PNG file for the last complete picture of the call, or None.
         page: shows what was measured, or None.
 
+    Attributes:
+        recording: frames go into the film; a viewer may pause that, and the film then lacks those frames.
+
     Raises:
         InputError: the recording cannot be written.
     """
@@ -56,12 +59,22 @@ class Measurer:
         self._page = page
         self._snapshot = snapshot
         self._view = CallView(side is not None)
+        self.recording = True
         self._measured = 0
         self._last: tuple[Picture, SidePictures] | None = None
         ending = Path(record).suffix.lower() if record else ""
         self._lossless = LosslessRecorder(record, fps) if record and ending == ".mkv" else None
         self._movie = ViewRecorder(record, fps) if record and ending == ".mp4" else None
         self._packets = PacketRecorder(record, codec, fps) if record and ending == ".vdc" else None
+
+    @property
+    def has_film(self) -> bool:
+        """Whether a film is recorded, which can be paused; packets refer to each other, so their file has no gaps."""
+        return self._lossless is not None or self._movie is not None
+
+    def record(self, on: bool) -> None:
+        """Go on with the film, or pause it. Any thread."""
+        self.recording = on
 
     def packet(self, number: int, packet: bytes) -> None:
         """A packet was decoded."""
@@ -87,10 +100,10 @@ class Measurer:
             if side.baseline is not None:
                 record = replace(record, baseline_squared_error=squared_error(side.original, side.baseline))
             self._measured += 1
-        if self._lossless is not None:
+        if self._lossless is not None and self.recording:
             beside = [side.original, picture, side.baseline] if self._side is not None else [picture]
             self._lossless.add(beside)
-        if self._movie is not None:
+        if self._movie is not None and self.recording:
             self._movie.add(self._view.draw(picture, side, figures), record.shown_ns)
         if self._snapshot and (self._side is None or side.original is not None):
             self._last = picture, side

@@ -111,6 +111,20 @@ def test_baseline_and_crop_change_while_the_call_runs(call: tuple[Command, Any, 
     took_s(top_is_black, page, 10)
 
 
+def test_film_grows_only_while_record_is_on(call: tuple[Command, Any, Path]) -> None:
+    _, page, film = call
+    record = page.get_by_role("button", name="Record")
+    assert record.get_attribute("aria-pressed") == "true"
+    record.click()
+    took_s(lambda: record.get_attribute("aria-pressed") == "false", page, 10)
+    page.wait_for_timeout(1000)
+    size = film.stat().st_size
+    page.wait_for_timeout(1000)
+    assert film.stat().st_size == size
+    record.click()
+    took_s(lambda: film.stat().st_size > size, page, 10)
+
+
 def test_canvas_pixels_are_in_the_recording(call: tuple[Command, Any, Path]) -> None:
     command, page, film = call
     page.get_by_role("button", name="Pause").click()

@@ -14,7 +14,7 @@ from typing import Any
 
 from vidcodec.calllog import CallLog
 from vidcodec.errors import UsageError
-from vidcodec.web.controls import Action, Change, Control, offered_controls
+from vidcodec.web.controls import Action, Change, Control, Switch, offered_controls
 from vidcodec.web.figures import CallFigures
 from vidcodec.web.metrics import MetricsServer
 from vidcodec.web.pixels import Picture
@@ -27,6 +27,7 @@ LATE_S = 0.25
 
 MAX_SETTINGS = 40
 REFRESH = Action("refresh", "Refresh")
+RECORD = Switch("record", "Record")
 
 
 class CallPage:
@@ -65,6 +66,8 @@ class CallPage:
                 raise
         self._wish: Callable[[Change], object] | None = None
         self._refresh: Callable[[], object] | None = None
+        self._record: Callable[[bool], object] | None = None
+        self._recording = False
         self._offer: object = None
         self._measured_s = 0.0
         self._figures = CallFigures(0.0)
@@ -76,22 +79,31 @@ class CallPage:
         page = [] if self._view is None else [f"watch the call at {self._view.url}"]
         return page if self._metrics is None else [*page, f"figures for Prometheus at {self._metrics.url}"]
 
-    def begin(self, panels: Sequence[str], wish: Callable[[Change], object], refresh: Callable[[], object]) -> None:
+    def begin(
+        self,
+        panels: Sequence[str],
+        wish: Callable[[Change], object],
+        refresh: Callable[[], object],
+        record: Callable[[bool], object] | None = None,
+    ) -> None:
         """A call begins.
 
         Args:
             panels: which pictures it has, out of `vidcodec.web.view.PANELS`.
             wish: has the sender change something; must not block.
             refresh: asks it for a frame without reference; must not block.
+            record: goes on with the recording that runs, or pauses it; None where there is none.
         """
-        self._wish, self._refresh = wish, refresh
+        self._wish, self._refresh, self._record = wish, refresh, record
+        self._recording = record is not None
         self._offer = None
         self._measured_s = time.monotonic()
         self._figures = CallFigures(self._measured_s)
         self._label = ""
         self._panels = tuple(panels)
         if self._view is not None:
-            self._view.offer((REFRESH,), self._panels)
+            self._view.offer(self._own_controls, self._panels)
+            self._view.settings(self._own_settings)
 
     def heard(self, steering: object) -> None:
         """The sender says what it offers and what it stands at. Anything unsound is logged and ignored."""
@@ -104,13 +116,14 @@ class CallPage:
         offer = steering.get("offer")
         try:
             if offer != self._offer and isinstance(offer, Mapping):
-                controls: tuple[Control, ...] = (*offered_controls(offer), REFRESH)
+                own = self._own_controls
+                names = {control.name for control in own}
+                view.offer([*(control for control in offered_controls(offer) if control.name not in names), *own])
                 self._offer = offer
-                view.offer(controls)
         except UsageError as error:
             log.warning("the sender's controls are unusable: %s", error)
             return
-        view.settings(dict(list(steering["settings"].items())[:MAX_SETTINGS]))
+        view.settings(dict(list(steering["settings"].items())[:MAX_SETTINGS]) | self._own_settings)
 
     def shown(self, number: int, picture: Picture) -> None:
         """A frame was shown. With nothing to compare it with, or late, it goes to the page at once."""
@@ -154,11 +167,25 @@ class CallPage:
             if part is not None:
                 part.close()
 
+    @property
+    def _own_controls(self) -> tuple[Control, ...]:
+        """What is done at this end, whatever the sender offers."""
+        return (REFRESH,) if self._record is None else (RECORD, REFRESH)
+
+    @property
+    def _own_settings(self) -> dict[str, Any]:
+        return {} if self._record is None else {RECORD.name: self._recording}
+
     def _changed(self, change: Change) -> None:
         wish, refresh = self._wish, self._refresh
         if wish is None or refresh is None:
             raise UsageError("there is no call now")
         if change.name == REFRESH.name:
             refresh()
+        elif change.name == RECORD.name and self._record is not None:
+            self._recording = bool(change.value)
+            self._record(self._recording)
+            if self._view is not None:
+                self._view.settings(self._own_settings)
         else:
             wish(change)
