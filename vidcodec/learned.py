@@ -33,7 +33,6 @@ from vidcodec.packet import Header, Packet, checksum
 from vidcodec.weights import load_weights
 
 CELLS = FRAME_SIZE // CELL
-BIT_PRICE = 0.12  # squared quantiser steps that a bit is worth, see `decide`
 
 
 class LearnedCodec(Codec):
@@ -136,7 +135,7 @@ class LearnedCodec(Codec):
         near = np.minimum(np.rint(magnitude).astype(np.int64), table.highs[rows])
         below = np.maximum(near - 1, 0)
         saved = self._cost[rows, near - table.low] - self._cost[rows, below - table.low]
-        worth = (magnitude - below) ** 2 - (magnitude - near) ** 2 > BIT_PRICE * saved
+        worth = (magnitude - below) ** 2 - (magnitude - near) ** 2 > self.sizes.bit_price * saved
         symbols = (np.sign(y) * np.where(worth, near, below)).astype(np.int64)
         return with_side(vectors, symbols, self.sizes.groups)
 

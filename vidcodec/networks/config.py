@@ -24,6 +24,7 @@ class ModelConfig:
     pattern: offsets from a packet's quality to the level that its frame is coded at, by frame number: what a good frame
     shows is copied by the next ones, so it is worth more bits than they are.
     intra_boost: the same for a frame without a reference.
+    bit_price: squared error, in quantiser steps, that the sender trades for one bit when it chooses symbols.
     """
 
     width: int = 128
@@ -37,6 +38,7 @@ class ModelConfig:
     lambda_high: float = 4000.0
     pattern: tuple[float, ...] = (8.0, -6.0, -3.0, -6.0)
     intra_boost: float = 12.0
+    bit_price: float = 0.2
 
     def __post_init__(self) -> None:
         if tuple(sorted(self.groups)) != self.groups or self.groups[-1] != self.latent:

@@ -135,20 +135,26 @@ class IntegerScales:
         """
         step = self.steps[number]
         _, h, w = symbols.shape
-        odd = number % 2 == 1
-        known = step.seen if odd else step.first
         rows, columns = self.cells(number, h, w)
         hidden = side[rows, columns].astype(np.float64) @ step.here + step.here_bias
-        if known:
-            magnitudes = np.zeros((h + 2, w + 2, known), np.float64)
-            magnitudes[1:-1, 1:-1] = log_magnitude(symbols[:known]).transpose(1, 2, 0)
-            if odd:
-                magnitudes[1:-1, 1:-1, step.first :] *= checkerboard(h, w)[..., None]
-            weights = step.near.reshape(9, step.seen, -1)
-            around = np.concatenate(
-                [magnitudes[rows + dy, columns + dx] for dy in range(3) for dx in range(3)], axis=1
-            )
-            hidden = hidden + around @ np.ascontiguousarray(weights[:, :known]).reshape(9 * known, -1)
+        place = np.full((h + 2, w + 2), -1)  # cell of this step at each position, in a frame of -1
+        place[1 + rows, 1 + columns] = np.arange(len(rows))
+        known = symbols[: step.seen if number % 2 else step.first]
+        channel, row, column = np.nonzero(known)
+        if number % 2:
+            coded = (channel < step.first) | ((row + column) % 2 == 0)
+            channel, row, column = channel[coded], row[coded], column[coded]
+        if channel.size:
+            # Most symbols are zero: each of the others adds its weights to the up to nine cells around it.
+            magnitude = log_magnitude(known[channel, row, column]).astype(np.float64)
+            cell = np.stack([place[row + 2 - dy, column + 2 - dx] for dy in range(3) for dx in range(3)])
+            tap, which = np.nonzero(cell >= 0)
+            target = cell[tap, which]
+            order = np.argsort(target, kind="stable")
+            target, tap, which = target[order], tap[order], which[order]
+            added = step.near[tap * step.seen + channel[which]] * magnitude[which, None]
+            starts = np.flatnonzero(np.diff(target, prepend=-1))
+            hidden[target[starts]] += np.add.reduceat(added, starts, axis=0)
         result = np.maximum(hidden, 0) @ step.out + step.out_bias
         half = 1 << (_RESULT_SHIFT - 1)
         index = (result.astype(np.int64) + half) >> _RESULT_SHIFT

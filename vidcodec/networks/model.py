@@ -92,7 +92,11 @@ class VideoModel(nn.Module):
         """Frame [B, 3, H, W] in 0..1 and the warped reference to y [B, C, h, w] in quantiser steps."""
         error = x - context.picture
         linear = self.analysis_linear(to_patches(error, CELL))
-        inputs = [to_patches(error, PATCH), to_patches(context.picture, PATCH) - 0.5, context.memory.permute(0, 2, 3, 1)]
+        inputs = [
+            to_patches(error, PATCH),
+            to_patches(context.picture, PATCH) - 0.5,
+            context.memory.permute(0, 2, 3, 1),
+        ]
         h = self.analysis_trunk(torch.cat(inputs, -1), quality)
         h = F.pixel_unshuffle(h.permute(0, 3, 1, 2), CELL // PATCH).permute(0, 2, 3, 1)
         y = (linear + self.analysis_head(h)).permute(0, 3, 1, 2).float()
@@ -113,9 +117,7 @@ class VideoModel(nn.Module):
         ]
         h = self.synthesis_trunk(torch.cat(inputs, -1), quality)
         patch = 3 * PATCH * PATCH
-        detail, fresh, gate = torch.split(
-            self.synthesis_head(h), [patch, self.config.memory, self.config.memory], -1
-        )
+        detail, fresh, gate = torch.split(self.synthesis_head(h), [patch, self.config.memory, self.config.memory], -1)
         picture = context.picture + _masked(residual, mask1) + from_patches(detail, PATCH).float() * mask1
         fresh, gate = (t.permute(0, 3, 1, 2).float() for t in (fresh, gate))
         memory = context.memory + torch.sigmoid(gate) * (torch.tanh(fresh) - context.memory) * mask8
@@ -129,7 +131,7 @@ def news_of(symbols: Tensor, vectors: Tensor, intra: Tensor) -> Tensor:
 
 
 def _masked(change: Tensor, mask: Tensor) -> Tensor:
-    """change * mask, but with the gradient of `change`: a silent region still learns what a symbol would have gained."""
+    """change * mask with the gradient of `change`: a silent region still learns what a symbol would gain it."""
     if not change.requires_grad:
         return change * mask
     return change + (change * (mask - 1)).detach()

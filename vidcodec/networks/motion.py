@@ -28,8 +28,6 @@ def warp(source: Tensor, flow: Tensor) -> Tensor:
     px = (x[None, None, :] + flow[..., 0]).clamp(0, width - 1)
     py = (y[None, :, None] + flow[..., 1]).clamp(0, height - 1)
     where = torch.stack([(2 * px + 1) / width - 1, (2 * py + 1) / height - 1], -1)
-    warped = F.grid_sample(
-        source.float(), where, mode="bilinear", padding_mode="border", align_corners=False
-    )
+    warped = F.grid_sample(source.float(), where, mode="bilinear", padding_mode="border", align_corners=False)
     still = (flow == 0).all(-1)[:, None]
     return torch.where(still, source.float(), warped)

@@ -110,9 +110,7 @@ class ScaleModel(nn.Module):
         """symbols [B, C, h, w] (whole numbers), vectors [B, h, w, 2], intra bool [B], quality [B] to [B, C, h, w]."""
         batch, _, h, w = symbols.shape
         magnitudes = log_magnitude(symbols)
-        z = F.interpolate(
-            side_levels(symbols, self.groups), scale_factor=Z_CELLS, mode="bilinear", align_corners=False
-        )
+        z = F.interpolate(side_levels(symbols, self.groups), scale_factor=Z_CELLS, mode="bilinear", align_corners=False)
         z = torch.floor(z * 8) / 8
         flat = torch.stack([intra.float(), quality.float() / LEVELS], 1)[:, :, None, None].expand(batch, 2, h, w)
         side = torch.cat([z, motion_features(vectors), flat], 1).permute(0, 2, 3, 1)

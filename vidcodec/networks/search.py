@@ -32,7 +32,6 @@ def motion_costs(weight: float) -> SearchCosts:
     return SearchCosts(zero_gain=6.0 / weight, merge_gain=3.0 / weight)
 
 
-
 def luma(frame: np.ndarray) -> np.ndarray:
     """uint8 RGB [H, W, 3] to uint8 luma [H, W]."""
     return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)

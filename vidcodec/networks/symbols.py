@@ -156,9 +156,7 @@ def _motion_passes(cells: int) -> tuple[tuple[Ints, Ints], ...]:
         half = stride // 2
         last = (cells - 1) // stride * stride  # of the cells known before
         centres = [(r, c) for r in range(half, cells, stride) for c in range(half, cells, stride)]
-        corners = [
-            [(r + dr, c + dc) for dr in (-half, half) for dc in (-half, half)] for r, c in centres
-        ]
+        corners = [[(r + dr, c + dc) for dr in (-half, half) for dc in (-half, half)] for r, c in centres]
         near = [[(min(r, last), min(c, last)) for r, c in around] for around in corners]
         passes.append((_flat(centres, cells), _flat2(near, cells)))
         edges = [

@@ -38,7 +38,7 @@ def laplace_rows() -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     centre = 1 - np.exp(-0.5 / scale)
     tail = 0.5 * np.exp(-(values - 0.5) / scale) * (1 - np.exp(-1 / scale))
     prior = np.where(values == 0, centre, tail)
-    reach = np.minimum(SYMBOL_LIMIT, np.ceil(1.5 + 12 * scale))
+    reach = np.minimum(SYMBOL_LIMIT, np.ceil(8 + 16 * scale))
     reach[:DEAD] = 0
     return prior / prior.sum(1, keepdims=True), values <= reach
 

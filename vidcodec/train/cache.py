@@ -79,9 +79,7 @@ def item_weights(items: Sequence[Item]) -> np.ndarray:
     for item in items:
         of_source = people.setdefault(item.source, {})
         of_source[item.person] = of_source.get(item.person, 0) + len(item.frames)
-    weights = np.array(
-        [len(people[i.source]) ** -0.5 * len(i.frames) / people[i.source][i.person] for i in items]
-    )
+    weights = np.array([len(people[i.source]) ** -0.5 * len(i.frames) / people[i.source][i.person] for i in items])
     return weights / weights.sum()
 
 
@@ -138,9 +136,7 @@ def read_frames(path: Path) -> tuple[np.ndarray, float]:
             fps = float(stream.average_rate or 1.0)
             pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     except (av.error.FFmpegError, IndexError, OSError) as error:
-        raise InputError(
-            f"{path}: cannot be decoded ({error}); give a video or picture that ffmpeg reads"
-        ) from error
+        raise InputError(f"{path}: cannot be decoded ({error}); give a video or picture that ffmpeg reads") from error
     if not pictures or any(p.shape != pictures[0].shape for p in pictures):
         raise InputError(f"{path}: no frames, or frames of different sizes")
     return np.stack(pictures), fps if len(pictures) > 1 else 1.0

@@ -22,10 +22,8 @@ from vidcodec.train.data import Augmentation, ClipPool
 from vidcodec.weights import save_weights
 
 WEIGHT_UNIT = 64
-FIT_FRAMES = 1200
-NOTE = (
-    "Trained on research-only face data; retrain with `python -m vidcodec train` on data of your own for other uses."
-)
+FIT_FRAMES = (320, 960)  # the second time with the costs that the first found
+NOTE = "Trained on research-only face data; retrain with `python -m vidcodec train` on data of your own for other uses."
 
 
 def model_arrays(weights: dict[str, torch.Tensor], groups: Sequence[int]) -> dict[str, NDArray[Any]]:
@@ -75,9 +73,10 @@ def export(run: Path, out: Path) -> str:
     videos = open_cache(settings["data"]["videos"], settings["data"]["cache"])
     torch.set_num_threads(settings["threads"])
     tables = fit_all(empty_counts())
-    for _ in range(2):  # the second time with the costs that the first found
-        codec = LearnedCodec({**arrays, **tables}, sizes, out.name, "", torch.device("cpu"), torch.float32)
-        tables = fit_tables(codec, videos, FIT_FRAMES, seed=settings["seed"])
+    precision = torch.bfloat16 if settings["autocast"] == "bf16" else torch.float32
+    for frames in FIT_FRAMES:
+        codec = LearnedCodec({**arrays, **tables}, sizes, out.name, "", torch.device("cpu"), precision)
+        tables = fit_tables(codec, videos, frames, seed=settings["seed"])
     card = {
         "model_id": f"{out.name}-{kept['step']}",
         "sizes": sizes.to_dict(),

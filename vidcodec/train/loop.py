@@ -34,13 +34,13 @@ class Trainer:
 
     def __init__(self, config: RunConfig, folder: Path, say: Callable[[str], None]) -> None:
         self.config, self.folder, self.say = config, folder, say
-        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         cuda = torch.cuda.is_available() and config.device != "cpu"
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if cuda else "gloo")
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(1)
-        local = int(os.environ.get("LOCAL_RANK", 0))
+        local = int(os.environ.get("LOCAL_RANK", "0"))
         self.device = torch.device(f"cuda:{local}" if cuda else "cpu")
         self.autocast = {"bf16": torch.bfloat16, "fp32": None}[config.autocast]
         torch.manual_seed(config.seed)

@@ -13,11 +13,13 @@ from vidcodec.networks.model import Reference, VideoModel, news_of
 from vidcodec.networks.scales import decide, laplace_bits
 from vidcodec.networks.search import luma, motion_costs, search
 
-BIT_PRICE = 0.12
-
 
 class FrameResult(NamedTuple):
-    """One frame of a batch: state, mean squared error [B] of it and of what it was predicted from, bits for the gradient of y [B], true bits [B]."""
+    """One frame of a batch, [B] each but for the state and the symbols.
+
+    error, context_error: mean squared error of the picture and of what it was predicted from.
+    soft_bits: with noise in place of rounding, for the gradient of y. bits: those of the symbols.
+    """
 
     state: Reference
     error: Tensor
@@ -58,7 +60,7 @@ def code_frame(
         y = model.analyse(x, context, quality)
     with torch.no_grad():
         guess = torch.sign(y) * torch.floor(y.abs() + 0.35)
-        symbols = decide(y, model.scales(guess, vectors, intra, quality), BIT_PRICE)
+        symbols = decide(y, model.scales(guess, vectors, intra, quality), model.config.bit_price)
     log_scale = model.scales(symbols, vectors, intra, quality)
     bits = laplace_bits(symbols, log_scale).sum((1, 2, 3))
     # The scales learn from the true symbols; y learns from noise in place of rounding, which is smooth and, in a

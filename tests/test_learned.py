@@ -1,0 +1,175 @@
+"""The learned codec: same bits everywhere, functional state, safe on any bytes."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import TINY, moving_face, tiny_arrays, tiny_codec
+from vidcodec.codec import State
+from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
+from vidcodec.learned import LearnedCodec
+from vidcodec.packet import HEADER_BYTES, Header, Packet
+from vidcodec.weights import save_weights
+
+
+def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(np.mean((a / 255.0 - b / 255.0) ** 2) + 1e-12))
+
+
+@pytest.fixture(scope="module")
+def codec() -> LearnedCodec:
+    return tiny_codec()
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return moving_face(8)
+
+
+def encode_all(codec: LearnedCodec, frames: np.ndarray, quality: int) -> tuple[list[bytes], list[State]]:
+    state, packets, states = codec.blank_state(), [], []
+    for frame in frames:
+        packet, state = codec.encode(frame, state, quality)
+        packets.append(packet.to_bytes())
+        states.append(state)
+    return packets, states
+
+
+@pytest.mark.parametrize("quality", [0, 20, 40, 63])
+def test_receiver_shows_the_very_frames_the_sender_reconstructed(codec, frames, quality) -> None:
+    packets, states = encode_all(codec, frames, quality)
+    state = codec.blank_state()
+    for data, sent in zip(packets, states, strict=True):
+        frame, state = codec.decode(Packet.from_bytes(data), state)
+        assert np.array_equal(frame, sent.picture) and state.number == sent.number
+
+
+def test_more_quality_gives_more_bits_and_less_error(codec, frames) -> None:
+    sizes, errors = [], []
+    for quality in (5, 30, 55):
+        packets, states = encode_all(codec, frames[:3], quality)
+        sizes.append(sum(map(len, packets)))
+        errors.append(-psnr_db(states[-1].picture, frames[2]))
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
+    assert errors[0] > errors[-1]
+
+
+def test_symbols_do_not_depend_on_threads_or_precision(codec, frames) -> None:
+    packets, _ = encode_all(codec, frames, 30)
+    half = tiny_codec(torch.bfloat16)
+    expected = [codec.decode_symbols(Packet.from_bytes(p)) for p in packets]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        other = [half.decode_symbols(Packet.from_bytes(p)) for p in packets]
+    finally:
+        torch.set_num_threads(threads)
+    for a, b in zip(expected, other, strict=True):
+        assert np.array_equal(a.y, b.y) and np.array_equal(a.z, b.z) and np.array_equal(a.vectors, b.vectors)
+    assert any(s.y.any() for s in expected) and any(s.vectors.any() for s in expected)
+
+
+def test_pictures_of_another_precision_stay_near(codec, frames) -> None:
+    packets, states = encode_all(codec, frames, 30)
+    half, state = tiny_codec(torch.bfloat16), codec.blank_state()
+    for data, sent, frame in zip(packets, states, frames, strict=True):
+        shown, state = half.decode(Packet.from_bytes(data), state)
+        assert abs(psnr_db(shown, frame) - psnr_db(sent.picture, frame)) < 0.3
+
+
+def test_same_state_gives_same_packet_again(codec, frames) -> None:
+    _, states = encode_all(codec, frames[:3], 25)
+    first, _ = codec.encode(frames[4], states[1], 25)
+    codec.encode(frames[5], states[2], 40)
+    again, _ = codec.encode(frames[4], states[1], 25)
+    assert first.to_bytes() == again.to_bytes()
+
+
+def test_frames_one_by_one_equal_the_whole_clip(frames) -> None:
+    whole, _ = encode_all(tiny_codec(), frames, 20)
+    one_by_one, state = [], tiny_codec().blank_state()
+    for frame in frames:
+        packet, state = tiny_codec().encode(frame, state, 20)
+        one_by_one.append(packet.to_bytes())
+    assert one_by_one == whole
+
+
+def test_still_picture_costs_almost_nothing(codec, frames) -> None:
+    state, sizes = codec.blank_state(), []
+    for _ in range(12):
+        packet, state = codec.encode(frames[0], state, 30)
+        sizes.append(len(packet))
+    assert min(sizes[1:]) <= 15
+
+
+def test_older_reference_is_followed_and_a_wrong_one_refused(codec, frames) -> None:
+    _, states = encode_all(codec, frames[:3], 25)
+    packet, after = codec.encode(frames[3], states[0], 25, number=3)
+    assert packet.header.distance == 3
+    shown, _ = codec.decode(packet, states[0])
+    assert np.array_equal(shown, after.picture)
+    with pytest.raises(MissingReference):
+        codec.decode(packet, states[2])
+    assert codec.decode_symbols(packet).y.shape == (TINY.latent, 12, 12)
+
+
+@pytest.mark.parametrize("kind", ["random", "truncated", "flipped", "empty", "long"])
+def test_hostile_bytes_raise_damaged_packet_or_decode(codec, frames, kind) -> None:
+    packets, states = encode_all(codec, frames[:2], 35)
+    rng = np.random.default_rng(11)
+    slowest_s, refused = 0.0, 0
+    for _ in range(25):
+        data = bytearray(packets[1])
+        if kind == "random":
+            data[HEADER_BYTES:] = rng.bytes(int(rng.integers(0, 300)))
+        elif kind == "truncated":
+            del data[int(rng.integers(HEADER_BYTES, len(data))) :]
+        elif kind == "flipped":
+            data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+        elif kind == "empty":
+            del data[HEADER_BYTES:]
+        else:
+            data += rng.bytes(20_000)
+        began = time.process_time()
+        try:
+            frame, _ = codec.decode(Packet.from_bytes(bytes(data)), states[0])
+            assert frame.shape == (192, 192, 3)
+        except DamagedPacket:
+            refused += 1
+        slowest_s = max(slowest_s, time.process_time() - began)
+    assert slowest_s < 1.0 and (refused > 0 or kind in ("truncated", "long"))
+    shown, _ = codec.decode(Packet.from_bytes(packets[1]), states[0])
+    assert np.array_equal(shown, states[1].picture)
+
+
+def test_wrong_arguments_raise_usage_error(codec, frames) -> None:
+    with pytest.raises(UsageError):
+        codec.encode(frames[0], codec.blank_state(), 64)
+    with pytest.raises(UsageError):
+        codec.encode(frames[0][:64], codec.blank_state(), 5)
+
+
+def test_weights_file_round_trip_and_misfits(tmp_path: Path, codec, frames) -> None:
+    path = tmp_path / "t.safetensors"
+    card = {"model_id": "tiny", "sizes": TINY.to_dict()}
+    save_weights(path, tiny_arrays(), card)
+    loaded = LearnedCodec.load("s", "cpu", "fp32", None, path)
+    assert loaded.info.model_id == "tiny" and len(loaded.info.weights_sha256) == 64
+    packet, _ = codec.encode(frames[0], codec.blank_state(), 20)
+    assert loaded.encode(frames[0], loaded.blank_state(), 20)[0].to_bytes() == packet.to_bytes()
+    few = {n: a for n, a in tiny_arrays().items() if n != "net.analysis_linear.weight"}
+    save_weights(path, few, card)
+    with pytest.raises(InputError, match="analysis_linear"):
+        LearnedCodec.load("s", "cpu", "fp32", None, path)
+    save_weights(path, tiny_arrays(), {"model_id": "tiny"})
+    with pytest.raises(InputError, match="model card"):
+        LearnedCodec.load("s", "cpu", "fp32", None, path)
+
+
+def test_header_quality_and_number_fix_the_level(codec) -> None:
+    levels = {codec._level(Header(n, 1, 30))[1] for n in range(8)}
+    assert levels == {38, 24, 27}
+    assert codec._level(Header(0, 0, 30)) == (True, 42)
