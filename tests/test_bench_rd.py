@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -221,6 +221,15 @@ def test_summary_averages_deltas_over_clips_and_never_curves() -> None:
     assert (ours.bd_rate_least, ours.bd_rate_most) == (pytest.approx(-50), pytest.approx(-20))
     assert ours.clips == 2 and ours.overlap_share == pytest.approx(1.0)
     assert rows["x264-veryfast"].bd_rate_percent == pytest.approx(0.0)
+
+
+def test_rate_at_an_error_counts_clips_that_never_get_there() -> None:
+    good, poor = _points("x264-veryfast", 1.0, ("a", "b", "c")), _points("x264-veryfast", 1.0, ("d", "e"))
+    poor = [replace(point, psnr_db=point.psnr_db - 20) for point in poor]
+    marks = [summarise(points, [])[0].kbps_at_mse[0] for points in (good, good + poor[:6], good + poor, poor)]
+    assert marks[0] is not None and marks[2] is not None
+    assert marks[1] == pytest.approx(marks[0]) and marks[2] >= marks[0]
+    assert marks[3] is None
 
 
 def test_anchor_that_was_not_measured_is_a_usage_error() -> None:

@@ -35,7 +35,7 @@ def test_results_are_taken_and_written_between_the_markers(tmp_path: Path) -> No
     assert readme.startswith("# title\n") and readme.endswith("rest\n") and "old" not in readme
     assert "| s | -50 % |" in readme and "| svtav1 | -40 % |" in readme
     assert "`s` needs 50 % fewer bits than x264 veryfast" in readme
-    assert "needs 17 % fewer bits than real-time SVT-AV1" in readme
+    assert "and 17 % fewer bits than real-time SVT-AV1" in readme
     assert "| s | -50 % |" in (tmp_path / "docs" / "results.md").read_text()
     assert main([*command, "--check"]) == 0
 
@@ -45,7 +45,15 @@ def test_worse_is_said_as_plainly_as_better(tmp_path: Path) -> None:
     assert main([*command, "--take", str(tmp_path / "out")]) == 0
     readme = (tmp_path / "README.md").read_text()
     assert "`s` needs 50 % more bits than x264 veryfast" in readme
-    assert "needs 150 % more bits than real-time SVT-AV1" in readme
+    assert "and 150 % more bits than real-time SVT-AV1" in readme
+
+
+def test_far_worse_is_said_in_times(tmp_path: Path) -> None:
+    command = _project(tmp_path, ours_factor=7.0)
+    assert main([*command, "--take", str(tmp_path / "out")]) == 0
+    readme = (tmp_path / "README.md").read_text()
+    assert "`s` needs 7 times the bits of x264 veryfast" in readme
+    assert "| s | x 7 |" in readme
 
 
 def test_figure_changed_by_hand_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from vidcodec.bdrate import bjontegaard
 from vidcodec.bench import latency, link, paper, rd, speed
 from vidcodec.bench.summary import by_codec_and_clip, curve_of
-from vidcodec.bench.tables import mse_text, number, percent, short_table
+from vidcodec.bench.tables import bits_words, mse_text, number, short_table, spread
 from vidcodec.errors import InputError, UsageError
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -137,7 +137,7 @@ def readme_block(results: dict[str, Result]) -> str:
 def _rd_words(result: Result) -> str:
     rows = {row["codec"]: row for row in result["summary"]}
     shown = [rows[name] for name in README_CODECS if name in rows]
-    marks = result["rate_marks_kbps"][:3]
+    marks = result["rate_marks_kbps"]
     ours = next((name for name in ("s", "seed") if name in rows), None)
     words = (
         f"{len(result['clips'])} talking faces of people never trained on, 192x192, every codec at zero delay on one "
@@ -149,18 +149,16 @@ def _rd_words(result: Result) -> str:
         deltas = against(result, ours, OPPONENT)
         verdict = "does not meet SVT-AV1's curve on any clip"
         if deltas:
-            mean = sum(deltas) / len(deltas)
-            more = "more" if mean > 0 else "fewer"
             verdict = (
-                f"needs {abs(mean):.0f} % {more} bits than real-time SVT-AV1, the strongest opponent, for the same "
-                f"PSNR ({percent(min(deltas))} to {percent(max(deltas))} on the {len(deltas)} clips where both curves "
-                "overlap)"
+                f"{bits_words(sum(deltas) / len(deltas))} real-time SVT-AV1, the strongest opponent, for the same PSNR "
+                f"({spread(min(deltas), max(deltas))} on the {len(deltas)} clips where both curves overlap)"
             )
         own = rows[ours]["bd_rate_percent"]
-        if own is None:
-            first = f"`{ours}` does not meet x264 veryfast's curve at any bitrate measured"
-        else:
-            first = f"`{ours}` needs {abs(own):.0f} % {'more' if own > 0 else 'fewer'} bits than x264 veryfast"
+        first = (
+            f"`{ours}` does not meet x264 veryfast's curve at any bitrate measured"
+            if own is None
+            else f"`{ours}` needs {bits_words(own)} x264 veryfast"
+        )
         words += f"{first}, and {verdict}.\n"
     return words
 

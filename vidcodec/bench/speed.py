@@ -43,7 +43,8 @@ class Stage:
         median_ms, p95_ms: over `frames` frames after warm-up, by the clock.
         cpu_ms: median CPU time of the process, which other load on the machine changes less.
         gmac: thousand million multiply-accumulates of the network a frame; None for peers.
-        gmac_per_s: of the whole stage, entropy coding and everything else included.
+        gmac_per_s: of the whole stage, entropy coding and everything else included: over CPU time (so a core's) on a
+            CPU, over the clock's on a GPU.
         peak_mb: most memory its process ever held, imports included (device memory on CUDA).
         threads, device, precision: where it ran.
     """
@@ -126,20 +127,24 @@ def _alone(body: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(body, *arguments).result()
 
 
-def _limit(threads: int) -> None:
+def _limit(threads: int, torch_too: bool = True) -> None:
+    """Threads of OpenCV and, for what runs in it, torch; peers' memory should not hold torch."""
     import cv2
-    import torch
 
     cv2.setNumThreads(threads)
-    torch.set_num_threads(threads)
+    if torch_too:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
     """In a process of its own: encode and decode in turn, as a call does."""
-    _limit(threads)
+    own = isinstance(spec, ModelSpec)
+    _limit(threads, own)
     level = spec.levels[len(spec.levels) // 2]
     encoder, decoder = spec.open_encoder(level, clip.fps), spec.open_decoder()
-    _limit(threads)  # loading a model sets torch to one thread
+    _limit(threads, own)  # loading a model sets torch to one thread
     times: dict[str, list[float]] = {"encode": [], "decode": []}
     cpu: dict[str, list[float]] = {"encode": [], "decode": []}
     try:
@@ -153,7 +158,6 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
             times["decode"].append((end - middle) * 1000)
             cpu["encode"].append((cpu_middle - cpu_start) * 1000)
             cpu["decode"].append((cpu_end - cpu_middle) * 1000)
-        own = isinstance(spec, ModelSpec)
         gmac: dict[str, float | None] = {"encode": None, "decode": None}
         if own:
             gmac["encode"] = count_gmac(lambda: encoder.encode(clip.frames[-1]))
@@ -170,6 +174,7 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
     for stage, values in times.items():
         kept = values[WARM_UP:]
         median_ms = float(np.median(kept))
+        cpu_ms = float(np.median(cpu[stage][WARM_UP:]))
         work = gmac[stage]
         stages.append(
             Stage(
@@ -177,9 +182,9 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
                 stage=stage,
                 median_ms=median_ms,
                 p95_ms=float(np.percentile(kept, 95)),
-                cpu_ms=float(np.median(cpu[stage][WARM_UP:])),
+                cpu_ms=cpu_ms,
                 gmac=work,
-                gmac_per_s=work / median_ms * 1000 if work else None,
+                gmac_per_s=work / (median_ms if device == "cuda" else cpu_ms) * 1000 if work else None,
                 peak_mb=_peak_mb(device),
                 frames=len(kept),
                 threads=threads if own else 1,
@@ -237,7 +242,7 @@ def machine(threads: int, device: str) -> dict[str, Any]:
 
 
 def _conv_peak(channels: int, kernel: int, cuda: bool) -> float:
-    """GMAC/s of one convolution at 48x48, best of several: what a network could reach at most."""
+    """GMAC/s of one convolution at 48x48, best of several: what a network could reach at most (a core, on a CPU)."""
     import torch
 
     place = torch.device("cuda" if cuda else "cpu")
@@ -246,14 +251,15 @@ def _conv_peak(channels: int, kernel: int, cuda: bool) -> float:
     weight = torch.randn(channels, channels, kernel, kernel, device=place, dtype=kind)
     weight = weight.contiguous(memory_format=torch.channels_last)
     best = float("inf")
+    clock = time.perf_counter if cuda else time.process_time
     with torch.inference_mode():
         for _ in range(30):
-            start = time.perf_counter()
+            start = clock()
             for _ in range(4):
                 torch.nn.functional.conv2d(x, weight, padding=kernel // 2)
             if cuda:
                 torch.cuda.synchronize()
-            best = min(best, (time.perf_counter() - start) / 4)
+            best = min(best, (clock() - start) / 4)
     return 48 * 48 * channels * channels * kernel * kernel / 1e9 / best
 
 

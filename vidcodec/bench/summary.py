@@ -36,8 +36,9 @@ class CodecSummary:
         bd_rate_percent: mean over clips of BD-rate against the anchor, with its least and greatest.
         clips: how many clips the mean is over (curves that overlap).
         overlap_share: mean share of the anchor's PSNR range that the deltas are over.
-        kbps_at_mse: median over clips of the payload rate at each of `MSE_MARKS`; None when fewer than half reach it.
-        psnr_at_kbps: mean over clips of PSNR at each of `RATE_MARKS_KBPS`; None when fewer than half go there.
+        kbps_at_mse: median over clips of the payload rate at each of `MSE_MARKS`. A clip that never gets so good counts
+            as infinite, one that is better even at its lowest rate as that rate; None when the median is infinite.
+        psnr_at_kbps: mean over clips of PSNR at each of `RATE_MARKS_KBPS`; None unless every clip's curve goes there.
         encode_ms, decode_ms: medians over clips and levels.
         mse: mean over clips, for what has one point only.
         drift: largest over all points.
@@ -115,8 +116,8 @@ def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[Code
                 bd_psnr_db=float(np.mean(gains)) if gains else None,
                 clips=len(rates),
                 overlap_share=float(np.mean([delta.overlap_share for delta in own])) if own else 0.0,
-                kbps_at_mse=tuple(_middle([c.rate_at(-10 * np.log10(m)) for c in curves]) for m in MSE_MARKS),
-                psnr_at_kbps=tuple(_average([c.psnr_at(kbps) for c in curves]) for kbps in RATE_MARKS_KBPS),
+                kbps_at_mse=tuple(_median_rate(curves, -10 * float(np.log10(mark))) for mark in MSE_MARKS),
+                psnr_at_kbps=tuple(_mean_psnr(curves, kbps) for kbps in RATE_MARKS_KBPS),
                 encode_ms=float(np.median([point.encode_ms for point in rows])),
                 decode_ms=float(np.median([point.decode_ms for point in rows])),
                 mse=float(np.mean([point.mse for point in rows])) if not curves else None,
@@ -126,15 +127,24 @@ def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[Code
     return summaries
 
 
-def _middle(values: list[float | None]) -> float | None:
-    """Median over clips. A clip whose curve ends above the mark's error counts as infinite."""
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known and 2 * len(known) >= len(values) else None
+def _median_rate(curves: list[Curve], psnr_db: float) -> float | None:
+    """Median over clips of the rate that reaches a PSNR; None when that is more than was measured."""
+    rates = [
+        curve.rates_kbps[0]
+        if psnr_db <= curve.psnr_db[0]
+        else float("inf")
+        if (rate := curve.rate_at(psnr_db)) is None
+        else rate
+        for curve in curves
+    ]
+    middle = float(np.median(rates)) if rates else float("inf")
+    return middle if np.isfinite(middle) else None
 
 
-def _average(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and 2 * len(known) >= len(values) else None
+def _mean_psnr(curves: list[Curve], rate_kbps: float) -> float | None:
+    """Mean over clips of the PSNR at a rate; None when a clip's curve does not go there."""
+    values = [value for curve in curves if (value := curve.psnr_at(rate_kbps)) is not None]
+    return float(np.mean(values)) if values and len(values) == len(curves) else None
 
 
 def to_json(rows: Iterable[ClipDelta | CodecSummary]) -> list[dict[str, Any]]:

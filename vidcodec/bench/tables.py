@@ -16,8 +16,22 @@ def number(value: float | None, digits: int = 1, unit: str = "") -> str:
 
 
 def percent(value: float | None) -> str:
-    """A signed percentage, or a dash."""
-    return "-" if value is None else f"{value:+.0f} %"
+    """A signed percentage, or a dash; from four times on, how many times."""
+    if value is None:
+        return "-"
+    return f"x {1 + value / 100:.0f}" if value >= 300 else f"{value:+.0f} %"
+
+
+def bits_words(value: float) -> str:
+    """`20 % fewer bits than`, `75 times the bits of`."""
+    if value >= 300:
+        return f"{1 + value / 100:.0f} times the bits of"
+    return f"{abs(value):.0f} % {'more' if value > 0 else 'fewer'} bits than"
+
+
+def spread(least: float | None, most: float | None) -> str:
+    """Two percentages, or a dash."""
+    return "-" if least is None or most is None else f"{percent(least)} .. {percent(most)}"
 
 
 def mse_text(value: float | None) -> str:
@@ -37,7 +51,7 @@ def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) ->
         [
             row["codec"],
             percent(row["bd_rate_percent"]),
-            "-" if row["bd_rate_least"] is None else f"{row['bd_rate_least']:+.0f}..{row['bd_rate_most']:+.0f}",
+            spread(row["bd_rate_least"], row["bd_rate_most"]),
             "-" if row["bd_psnr_db"] is None else f"{row['bd_psnr_db']:+.2f}",
             str(row["clips"]),
             f"{100 * row['overlap_share']:.0f} %" if row["clips"] else "-",
@@ -59,7 +73,7 @@ def short_table(summaries: Sequence[dict[str, Any]], rate_marks_kbps: Sequence[f
         [
             row["codec"],
             percent(row["bd_rate_percent"]),
-            "-" if row["bd_rate_least"] is None else f"{row['bd_rate_least']:+.0f}..{row['bd_rate_most']:+.0f}",
+            spread(row["bd_rate_least"], row["bd_rate_most"]),
             number(row["kbps_at_mse"][0], 0),
             *(number(value) for value in row["psnr_at_kbps"][: len(rate_marks_kbps)]),
             f"{number(row['encode_ms'])} + {number(row['decode_ms'])}",
@@ -81,7 +95,7 @@ def _delta_cell(row: dict[str, Any] | None) -> str:
     if row is None or row["bd_rate_percent"] is None:
         return "-"
     low, high = row["overlap_db"]
-    return f"{row['bd_rate_percent']:+.0f} % ({low:.0f} to {high:.0f} dB)"
+    return f"{percent(row['bd_rate_percent'])} ({low:.0f} to {high:.0f} dB)"
 
 
 def _order(value: float | None) -> float:
