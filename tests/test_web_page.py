@@ -262,8 +262,9 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(page: Any) -> None
 
 
 def test_page_comes_back_after_the_connection_broke(page: Any, feed: Feed) -> None:
-    for socket in list(feed.view._server._sockets):
-        feed.view._loop.call(socket._req.transport.abort)
+    for transport in list(feed.view._server._sockets.values()):
+        assert transport is not None
+        feed.view._loop.call(transport.abort)
     eventually(lambda: page.get_by_role("status").inner_text() != "live", page)
     first = feed.number
     eventually(lambda: int(page.get_attribute("#pictures", "data-number")) > first, page)

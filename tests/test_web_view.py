@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import re
+import socket
 import ssl
 import struct
 import time
@@ -15,6 +16,7 @@ import aiohttp
 import numpy as np
 import pytest
 from test_link_server import self_signed
+from yarl import URL
 
 from vidcodec.errors import UsageError
 from vidcodec.link.server import load_tls
@@ -115,14 +117,14 @@ async def test_only_the_pages_own_files_are_served(view: WebView) -> None:
 
 
 async def test_frame_arrives_with_its_exact_pixels(view: WebView) -> None:
-    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
-        hello = await socket.receive_json(timeout=2)
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as opened:
+        hello = await opened.receive_json(timeout=2)
         assert hello["type"] == "hello" and hello["panels"] == ["original", "ours", "baseline"]
         assert [control["name"] for control in hello["controls"]] == ["pause"]
         await eventually(lambda: view.page_count == 1)
         shown = (picture(1), picture(2), None)
         view.show(shown, 7)
-        data = await socket.receive_bytes(timeout=2)
+        data = await opened.receive_bytes(timeout=2)
         assert struct.unpack("<IHHB3x", data[:12]) == (7, 192, 192, 0b011)
         assert data[12:] == picture(1).tobytes() + picture(2).tobytes()
 
@@ -145,16 +147,16 @@ async def test_page_that_reads_nothing_costs_neither_time_nor_memory(view: WebVi
 
 
 async def test_slow_page_gets_the_newest_frame(view: WebView) -> None:
-    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
-        await socket.receive_json(timeout=2)
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as opened:
+        await opened.receive_json(timeout=2)
         await eventually(lambda: view.page_count == 1)
         numbers = []
         for number in range(50):
             view.show((picture(number), None, None), number)
             await asyncio.sleep(0.002)
         for _ in range(WINDOW + 1):
-            numbers.append(struct.unpack("<I", (await socket.receive_bytes(timeout=2))[:4])[0])
-            await socket.send_json({"type": "drawn"})
+            numbers.append(struct.unpack("<I", (await opened.receive_bytes(timeout=2))[:4])[0])
+            await opened.send_json({"type": "drawn"})
         assert numbers == sorted(numbers) and numbers[-1] == 49
 
 
@@ -163,26 +165,26 @@ async def test_page_opened_late_sees_the_picture_and_the_past(view: WebView) -> 
     for step in range(3):
         view.figures({"time_s": step, "psnr_db": 30.0 + step, "baseline": {"mse": float("nan")}})
     view.settings({"pause": True})
-    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
-        hello = await socket.receive_json(timeout=2)
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as opened:
+        hello = await opened.receive_json(timeout=2)
         column = hello["series"].index("psnr_db")
         assert [row[column] for row in hello["rows"]] == [30.0, 31.0, 32.0]
         assert hello["settings"] == {"pause": True}
-        figures = await socket.receive_json(timeout=2)
+        figures = await opened.receive_json(timeout=2)
         assert figures["figures"]["baseline"]["mse"] is None
-        assert struct.unpack("<I", (await socket.receive_bytes(timeout=2))[:4])[0] == 5
+        assert struct.unpack("<I", (await opened.receive_bytes(timeout=2))[:4])[0] == 5
 
 
 async def test_control_reaches_the_call_and_a_bad_one_is_refused_with_its_reason() -> None:
     changes: list[Change] = []
     with WebView(token=TOKEN, controls=call_controls(pause=True), on_control=changes.append) as view:
-        async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
-            await socket.receive_json(timeout=2)
-            await socket.send_json({"type": "control", "name": "pause", "value": True})
+        async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as opened:
+            await opened.receive_json(timeout=2)
+            await opened.send_json({"type": "control", "name": "pause", "value": True})
             await eventually(lambda: changes == [Change("pause", True)])
             for bad in ('{"type": "control", "name": "bitrate", "value": 1}', "junk", '{"type": "launch"}'):
-                await socket.send_str(bad)
-                refusal = await socket.receive_json(timeout=2)
+                await opened.send_str(bad)
+                refusal = await opened.receive_json(timeout=2)
                 assert refusal["type"] == "refused" and refusal["reason"]
     assert changes == [Change("pause", True)]
 
@@ -192,29 +194,29 @@ async def test_handler_that_fails_leaves_the_page_open() -> None:
         raise RuntimeError("disk is full")
 
     with WebView(token=TOKEN, controls=call_controls(pause=True), on_control=fail) as view:
-        async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
-            await socket.receive_json(timeout=2)
-            await socket.send_json({"type": "control", "name": "pause", "value": True})
-            assert (await socket.receive_json(timeout=2))["type"] == "refused"
+        async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as opened:
+            await opened.receive_json(timeout=2)
+            await opened.send_json({"type": "control", "name": "pause", "value": True})
+            assert (await opened.receive_json(timeout=2))["type"] == "refused"
             view.show((picture(1), None, None), 1)
-            assert len(await socket.receive_bytes(timeout=2)) == 12 + 192 * 192 * 3
+            assert len(await opened.receive_bytes(timeout=2)) == 12 + 192 * 192 * 3
 
 
 @pytest.mark.parametrize("hostile", ["flood", "long", "binary"])
 async def test_hostile_page_is_closed_and_the_view_lives(view: WebView, hostile: str) -> None:
-    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as opened:
         await eventually(lambda: view.page_count == 1)
         if hostile == "long":
-            await socket.send_str("x" * 5000)
+            await opened.send_str("x" * 5000)
         elif hostile == "binary":
-            await socket.send_bytes(b"\0" * 100)
+            await opened.send_bytes(b"\0" * 100)
         else:
             for _ in range(3000):
-                if not socket.closed:
-                    await socket.send_str('{"type": "drawn"}')
+                if not opened.closed:
+                    await opened.send_str('{"type": "drawn"}')
         await eventually(lambda: view.page_count == 0)
-    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
-        assert (await socket.receive_json(timeout=2))["type"] == "hello"
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as opened:
+        assert (await opened.receive_json(timeout=2))["type"] == "hello"
 
 
 async def test_https_page_has_a_cookie_for_https_only(tmp_path: Path) -> None:
@@ -228,8 +230,8 @@ async def test_https_page_has_a_cookie_for_https_only(tmp_path: Path) -> None:
             bearer = {"Authorization": f"Bearer {TOKEN}"}
             async with http.post(f"{base}/session", headers=bearer) as answer:
                 assert "Secure" in answer.headers["Set-Cookie"]
-            async with http.ws_connect(f"{base}/pixels", headers={"Origin": base}) as socket:
-                assert (await socket.receive_json(timeout=2))["type"] == "hello"
+            async with http.ws_connect(f"{base}/pixels", headers={"Origin": base}) as opened:
+                assert (await opened.receive_json(timeout=2))["type"] == "hello"
 
 
 async def test_number_of_pages_is_limited(view: WebView) -> None:
@@ -238,19 +240,48 @@ async def test_number_of_pages_is_limited(view: WebView) -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await http.ws_connect(address(view, "/pixels"), headers=origin(view))
         assert caught.value.status == 503
-        for socket in sockets:
-            await socket.close()
+        for opened in sockets:
+            await opened.close()
 
 
 async def test_close_ends_open_pages_and_may_come_twice() -> None:
     view = WebView(token=TOKEN)
-    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as socket:
-        await socket.receive_json(timeout=2)
+    async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as opened:
+        await opened.receive_json(timeout=2)
         await asyncio.to_thread(view.close)
-        assert (await socket.receive(timeout=2)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+        assert (await opened.receive(timeout=2)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
     await asyncio.to_thread(view.close)
     view.show((picture(1), None, None), 1)
     view.figures({})
+
+
+async def test_close_does_not_wait_for_a_page_that_reads_nothing() -> None:
+    view = WebView(token=TOKEN)
+    async with visitor(view) as http:
+        name = f"vidcodec_{view.port}"
+        cookie = f"{name}={http.cookie_jar.filter_cookies(URL(address(view)))[name].value}"
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        stuck.connect(("127.0.0.1", view.port))
+        lines = [
+            "GET /pixels HTTP/1.1",
+            f"Host: 127.0.0.1:{view.port}",
+            f"Origin: {address(view)}",
+            f"Cookie: {cookie}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        ]
+        stuck.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        await eventually(lambda: view.page_count == 1)
+        for number in range(60):
+            view.show(tuple(picture(value) for value in range(3)), number)
+            view.figures({"time_s": number, "link": {"x": "y" * 100_000}})
+            await asyncio.sleep(0.005)
+        began_s = time.monotonic()
+        await asyncio.to_thread(view.close)
+        assert time.monotonic() - began_s < 3.0
 
 
 def test_taken_port_and_bad_arguments_are_usage_errors(view: WebView) -> None:

@@ -6,7 +6,9 @@ this very server. The files themselves hold nothing secret and need no token.
 """
 
 import asyncio
+import concurrent.futures
 import hmac
+import logging
 import secrets
 import ssl
 import time
@@ -23,10 +25,14 @@ from vidcodec.link.whip import join_host_port, parse_listen
 from vidcodec.web.controls import MAX_MESSAGE_BYTES
 from vidcodec.web.page import Page
 
+log = logging.getLogger("vidcodec.web")
+
 STATIC = Path(__file__).parent / "static"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 MAX_PAGES = 8
 HEARTBEAT_S = 10.0
+GOODBYE_S = 0.5
+CLOSE_S = 5.0
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -76,7 +82,7 @@ class PageServer:
         self._on_text = on_text
         self._limit = AttemptLimit()
         self._files = load_files()
-        self._sockets: set[web.WebSocketResponse] = set()
+        self._sockets: dict[web.WebSocketResponse, asyncio.Transport | None] = {}
 
     def application(self) -> web.Application:
         """The application, with its routes and limits."""
@@ -130,7 +136,7 @@ class PageServer:
         await socket.prepare(request)
         page = Page(socket)
         self.pages.add(page)
-        self._sockets.add(socket)
+        self._sockets[socket] = request.transport
         pump = asyncio.create_task(_until_gone(page))
         try:
             self._on_open(page)
@@ -141,13 +147,12 @@ class PageServer:
                 self._on_text(page, message.data)
         finally:
             self.pages.discard(page)
-            self._sockets.discard(socket)
+            self._sockets.pop(socket, None)
             pump.cancel()
         return socket
 
     async def _close_sockets(self, _: web.Application) -> None:
-        for socket in list(self._sockets):
-            await socket.close(code=1001, message=b"the call is over")
+        await asyncio.gather(*(_goodbye(socket, transport) for socket, transport in list(self._sockets.items())))
 
     def _known(self, request: web.Request) -> bool:
         cookie = request.cookies.get(self._cookie(request), "")
@@ -206,9 +211,20 @@ class Listener:
         """End every connection and the thread. May be called twice."""
         if self.loop.running:
             try:
-                self.loop.run(self._runner.cleanup(), 5.0)
+                self.loop.run(self._runner.cleanup(), CLOSE_S)
+            except concurrent.futures.TimeoutError:
+                log.warning("a connection of the page would not end; it is cut")
             finally:
                 self.loop.stop()
+
+
+async def _goodbye(socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+    """Close in order, or, with a page that reads nothing, at once."""
+    try:
+        await asyncio.wait_for(socket.close(code=1001, message=b"the call is over"), GOODBYE_S)
+    except (TimeoutError, asyncio.TimeoutError, ConnectionError):
+        if transport is not None:
+            transport.abort()
 
 
 async def _until_gone(page: Page) -> None:
