@@ -208,9 +208,9 @@ class BandwidthEstimator:
         self._grown_ms, self._free_ms = now_ms, 0.0
         if now_ms - self._lowered_ms < self._round_trip_ms + 200.0:
             return
-        again = now_ms - self._lowered_ms < 1500.0
+        sure = now_ms - self._lowered_ms < 1500.0 or self.detector.queue_ms > 3.0 * self._tolerance_ms
         self._lowered_ms = now_ms
-        if received is None or (received < 0.4 * self.rate_kbps and not again):
+        if received is None or (received < 0.4 * self.rate_kbps and not sure):
             # We did not use the rate, so this may be somebody else's queue, or a stall: do not give up all of it.
             self.rate_kbps = max(self._min_kbps, 0.5 * self.rate_kbps)
             return
