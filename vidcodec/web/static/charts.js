@@ -13,10 +13,10 @@ const ms = (value) => fixed(value, 1);
 
 const STAGES = ["capture", "crop", "encode", "network", "decode", "display"];
 
-// factor: what the figure is multiplied by before it is drawn.
+// factor: what the figure is multiplied by before it is drawn. zero: the axis begins there. least: its smallest extent.
 const CHARTS = [
   {
-    title: "Rate", unit: "kbit/s", zero: true,
+    title: "Rate", unit: "kbit/s", zero: true, least: 20,
     lines: [
       { path: "wire_kbps", label: "ours, wire", color: "--c-ours", format: kbps },
       { path: "payload_kbps", label: "ours, payload", color: "--c-ours-2", dash: [4, 3], format: kbps },
@@ -24,14 +24,14 @@ const CHARTS = [
     ],
   },
   {
-    title: "PSNR", unit: "dB",
+    title: "PSNR", unit: "dB", least: 1,
     lines: [
       { path: "psnr_db", label: "ours", color: "--c-ours", format: db },
       { path: "baseline.psnr_db", label: "baseline", color: "--c-baseline", dash: [8, 3], format: db },
     ],
   },
   {
-    title: "Latency by stage", unit: "ms", zero: true,
+    title: "Latency by stage", unit: "ms", zero: true, least: 20,
     lines: [
       { path: "latency_ms.total.p50", label: "total p50", color: "--c-total", width: 2, format: ms },
       { path: "latency_ms.total.p95", label: "total p95", color: "--c-total", dash: [4, 3], format: ms },
@@ -39,18 +39,18 @@ const CHARTS = [
     ],
   },
   {
-    title: "MSE of RGB in [0, 1]", unit: "10⁻⁴", zero: true, factor: 1e4,
+    title: "MSE of RGB in [0, 1]", unit: "10⁻⁴", zero: true, least: 1, factor: 1e4,
     lines: [
       { path: "mse", label: "ours", color: "--c-ours", format: db },
       { path: "baseline.mse", label: "baseline", color: "--c-baseline", dash: [8, 3], format: db },
     ],
   },
   {
-    title: "Quality", unit: "level", zero: true,
+    title: "Quality", unit: "level", zero: true, least: 4,
     lines: [{ path: "quality", label: "rate point", color: "--c-ours", format: (value) => fixed(value, 1) }],
   },
   {
-    title: "Frames lost", unit: "%", zero: true,
+    title: "Frames lost", unit: "%", zero: true, least: 5,
     lines: [{ path: "loss_percent", label: "lost on the way", color: "--bad", format: (value) => fixed(value, 1) }],
   },
 ];
@@ -113,9 +113,10 @@ class Chart {
       gap: 4,
     };
     const range = (_, low, high) => {
-      if (low === null || high === null) return [0, 1];
-      const room = Math.max((high - low) * 0.12, Math.abs(high) * 0.02, 1e-3);
-      return [spec.zero ? 0 : low - room, high + room];
+      if (low === null || high === null) return [0, spec.least];
+      if (spec.zero) return [0, Math.max(1.1 * high, spec.least)];
+      const room = Math.max(0.12 * (high - low), (spec.least - (high - low)) / 2);
+      return [low - room, high + room];
     };
     return {
       width: Math.max(120, this.place.clientWidth),

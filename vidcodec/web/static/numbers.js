@@ -49,6 +49,10 @@ class Table {
     this.columns = columns.length - 1;
   }
 
+  reveal(name) {
+    this.rows.get(name)[0].parentElement.hidden = false;
+  }
+
   set(name, texts) {
     let cells = this.rows.get(name);
     if (!cells) {
@@ -71,13 +75,17 @@ export class Numbers {
     this.call = new Table(parent, "Call", ["Figure", "Ours", "Baseline"]);
     this.latency = new Table(parent, "Delay of shown frames, ms", ["Stage", "p50", "p95", "p99"]);
     this.link = new Table(parent, "Link (W3C webrtc-stats names)", ["Name", "Value"]);
+    for (const [label] of ROWS) {
+      this.call.set(label, []);
+      this.call.rows.get(label)[0].parentElement.hidden = true;
+    }
   }
 
   setFigures(figures) {
     for (const [label, ours, baseline, format] of ROWS) {
       const value = at(figures, ours) ?? null;
-      if (value === null && !this.call.rows.has(label)) continue; // what this end never measures has no row
       this.call.set(label, [format(value), baseline ? format(at(figures, baseline)) : ""]);
+      if (value !== null) this.call.reveal(label); // what this end never measures has no row
     }
     for (const stage of STAGES) {
       const values = ["p50", "p95", "p99"].map((key) => fixed(at(figures, `latency_ms.${stage}.${key}`), 1));
