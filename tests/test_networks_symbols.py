@@ -35,7 +35,7 @@ def some_frame(seed: int, density: float, motion: int) -> FrameSymbols:
 
 def write(scales, tables, frame: FrameSymbols, intra: bool = False, level: int = 30) -> tuple[bytes, FrameSymbols]:
     port = EncodePort(tables)
-    sent = walk(port, scales, 12, intra, level, frame)
+    sent = walk(port, scales, 12, intra, level, known=frame)
     return port.encoder.finish(), sent
 
 
@@ -43,7 +43,7 @@ def write(scales, tables, frame: FrameSymbols, intra: bool = False, level: int =
 def test_what_is_written_is_read(scales, tables, density, motion) -> None:
     for seed in range(4):
         body, sent = write(scales, tables, some_frame(seed, density, motion), seed % 2 == 0, 9 * seed)
-        read = walk(DecodePort(tables, body), scales, 12, seed % 2 == 0, 9 * seed, None)
+        read = walk(DecodePort(tables, body), scales, 12, seed % 2 == 0, 9 * seed, known=None)
         assert np.array_equal(read.y, sent.y) and np.array_equal(read.vectors, sent.vectors)
         assert np.array_equal(read.z, sent.z)
 

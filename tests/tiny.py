@@ -31,7 +31,9 @@ def tiny_arrays(seed: int = 5) -> dict[str, np.ndarray]:
 
 
 def tiny_codec(precision: torch.dtype = torch.float32) -> LearnedCodec:
-    return LearnedCodec(tiny_arrays(), TINY, "tiny", "0" * 64, torch.device("cpu"), precision)
+    return LearnedCodec(
+        tiny_arrays(), TINY, model_id="tiny", sha256="0" * 64, device=torch.device("cpu"), precision=precision
+    )
 
 
 def moving_face(count: int, seed: int = 1) -> np.ndarray:

@@ -42,6 +42,7 @@ class LearnedCodec(Codec):
         self,
         arrays: Mapping[str, NDArray[Any]],
         sizes: ModelConfig,
+        *,
         model_id: str,
         sha256: str,
         device: torch.device,
@@ -95,7 +96,7 @@ class LearnedCodec(Codec):
             model_id = str(loaded.card["model_id"])
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"model card of {loaded.path}: {error}; it is not one of this version") from error
-        return cls(loaded.arrays, sizes, model_id, loaded.sha256, where, dtype)
+        return cls(loaded.arrays, sizes, model_id=model_id, sha256=loaded.sha256, device=where, precision=dtype)
 
     def encode(self, frame: Frame, state: State, quality: int, number: int | None = None) -> tuple[Packet, State]:
         header = next_header(frame, state, quality, self.info.qualities, number)
@@ -116,7 +117,7 @@ class LearnedCodec(Codec):
                 y = self.model.analyse(x, context, self._quality(level))[0].float().cpu().numpy()
         chosen = self.choose(np.nan_to_num(y), vectors, intra, level)
         port = EncodePort(self.tables)
-        symbols = walk(port, self.scales, CELLS, intra, level, chosen)
+        symbols = walk(port, self.scales, CELLS, intra, level, known=chosen)
         body = port.encoder.finish()
         check = checksum(header.prefix(), b"".join(port.coded))
         sealed = Header(header.number, header.distance, header.quality, check)
@@ -152,7 +153,7 @@ class LearnedCodec(Codec):
         """The whole numbers that a packet says; needs no reference. Raises DamagedPacket."""
         intra, level = self._level(packet.header)
         port = DecodePort(self.tables, packet.body)
-        symbols = walk(port, self.scales, CELLS, intra, level, None)
+        symbols = walk(port, self.scales, CELLS, intra, level, known=None)
         if checksum(packet.header.prefix(), b"".join(port.coded)) != packet.header.checksum:
             raise DamagedPacket(f"packet {packet.header.number}: checksum does not match; wait for the next one")
         return symbols

@@ -18,7 +18,7 @@ class Block(nn.Module):
         with torch.no_grad():
             self.depthwise.weight.mul_(0.5)
             self.depthwise.weight[:, :, 1, 1] += 1.0
-            self.depthwise.bias.zero_()
+            nn.init.zeros_(self.depthwise.bias)  # type: ignore[arg-type]
             self.leave.weight.mul_(0.1)
             self.leave.bias.zero_()
 

@@ -118,7 +118,8 @@ class IntegerScales:
     def cells(self, number: int, h: int, w: int) -> tuple[Ints, Ints]:
         """Rows and columns of the cells of a step, in coding order."""
         first = checkerboard(h, w)
-        return np.nonzero(first if number % 2 == 0 else ~first)
+        rows, columns = np.nonzero(first if number % 2 == 0 else ~first)
+        return rows.astype(np.int64), columns.astype(np.int64)
 
     def side(self, z: Ints, vectors: NDArray[np.integer], intra: bool, level: int) -> Ints:
         """Inputs that all steps share, [h, w, inputs]: z interpolated, motion, intra, quality level."""

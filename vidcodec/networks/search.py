@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass
 
 import cv2
@@ -37,11 +38,16 @@ def luma(frame: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
-@functools.lru_cache(maxsize=8)
-def _dis() -> cv2.DISOpticalFlow:
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    dis.setFinestScale(1)
-    return dis
+_own = threading.local()  # an optical flow object keeps buffers and must not be shared between threads
+
+
+def _flow(current: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Dense flow float32 [H, W, 2] in pixels from `current` to `reference` (uint8 luma)."""
+    if not hasattr(_own, "dis"):
+        _own.dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        _own.dis.setFinestScale(1)
+    flow: np.ndarray = _own.dis.calc(current, reference, None)
+    return flow
 
 
 def _dense(vectors: np.ndarray) -> np.ndarray:
@@ -60,7 +66,9 @@ def _cell_error(current: np.ndarray, reference: np.ndarray, vectors: np.ndarray)
     """Squared error of each cell [h, w] after warping `reference` (luma, float32) by a vector field."""
     h, w = vectors.shape[:2]
     where = _grid(*current.shape) + _dense(vectors)
-    warped = cv2.remap(reference, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.remap(  # type: ignore[call-overload]  # OpenCV's own types forbid the one map it documents
+        reference, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return _cell_sum((current - warped) ** 2, h, w)
 
 
@@ -75,7 +83,7 @@ def search(current: np.ndarray, reference: np.ndarray, costs: SearchCosts | None
     """
     costs = costs or SearchCosts()
     h, w = current.shape[0] // CELL, current.shape[1] // CELL
-    flow = _dis().calc(current, reference, None)
+    flow = _flow(current, reference)
     vectors = np.rint(cv2.resize(flow, (w, h), interpolation=cv2.INTER_AREA) * 2)
     vectors = np.clip(vectors, -LIMIT, LIMIT).astype(np.int32)
     if not vectors.any():

@@ -97,7 +97,7 @@ class CountPort:
 
 
 def walk(
-    port: Port, scales: IntegerScales, cells: int, intra: bool, level: int, known: FrameSymbols | None
+    port: Port, scales: IntegerScales, cells: int, intra: bool, level: int, *, known: FrameSymbols | None
 ) -> FrameSymbols:
     """Code one frame of cells x cells latent positions at a quality level; `known` is None when decoding.
 
@@ -194,7 +194,7 @@ def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
         predicted = (ordered[:, 1] + ordered[:, 2] + 1) >> 1  # mean of the middle two
         spread = np.minimum(bit_length((ordered[:, 3] - ordered[:, 0]).sum(-1)), SPREADS - 1)
         row = (number * SPREADS + spread) * 4
-        residual: Ints | None = None
+        residual = np.full(len(where), -1)
         for axis in (0, 1):
             # The second component knows whether the first was predicted well.
             rows = row if axis == 0 else row + 1 + np.minimum(np.abs(residual), 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -11,6 +11,11 @@ from typing import Any, TypeVar
 from vidcodec.errors import UsageError
 from vidcodec.networks.config import LEVELS, ModelConfig
 from vidcodec.train.data import Augmentation
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 T = TypeVar("T")
 

@@ -60,6 +60,7 @@ class ClipPool:
         self,
         videos: Sequence[Item],
         pictures: Sequence[Item],
+        *,
         batch: int,
         crop: int,
         lengths: tuple[int, int],
@@ -155,14 +156,14 @@ class ClipPool:
         )
         if clip.noise == 0 and (clip.gain == 1).all():
             return picture
-        values = picture.astype(np.float32)
+        values: np.ndarray = picture.astype(np.float32)
         if (clip.gain != 1).any():
             values *= clip.gain.astype(np.float32)
             clip.gain = np.clip(clip.gain * clip.gain_step, 0.6, 1.6)
         if clip.noise:
             # Shot noise grows with the square root of the light, read noise does not; sensors are noisier in blue
             # and red, and their denoising leaves it correlated over about a pixel.
-            grain = clip.rng.standard_normal(values.shape, dtype=np.float32)
+            grain: np.ndarray = clip.rng.standard_normal(values.shape, dtype=np.float32)
             grain = 0.7 * grain + 0.7 * cv2.GaussianBlur(grain, (3, 3), 0.7)
             values += grain * (clip.noise * (0.4 + 0.6 * np.sqrt(values.clip(0, 255) / 255)))
         return np.clip(values + 0.5, 0, 255).astype(np.uint8)

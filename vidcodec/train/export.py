@@ -45,7 +45,15 @@ def model_arrays(weights: dict[str, torch.Tensor], groups: Sequence[int]) -> dic
 def fit_tables(codec: LearnedCodec, videos: Sequence[Item], frames: int, seed: int) -> dict[str, NDArray[np.uint16]]:
     """Tables counted over `frames` frames of running clips at qualities all over the range."""
     port = CountPort()
-    pool = ClipPool(videos, [], 16, 192, (2, 120), Augmentation(noise_share=0.15, skip_share=0.1), seed)
+    pool = ClipPool(
+        videos,
+        [],
+        batch=16,
+        crop=192,
+        lengths=(2, 120),
+        augmentation=Augmentation(noise_share=0.15, skip_share=0.1),
+        seed=seed,
+    )
     rng = np.random.default_rng(seed)
     states = [codec.blank_state() for _ in pool.clips]
     qualities = rng.integers(0, 56, len(states))
@@ -60,7 +68,7 @@ def fit_tables(codec: LearnedCodec, videos: Sequence[Item], frames: int, seed: i
                 header = Header(following, 0 if number is None else 1, int(qualities[slot]))
                 _, states[slot], symbols = codec.encode_symbols(batch[k, slot], states[slot], header)
                 level = int(codec.sizes.level(header.quality, header.number, number is None))
-                walk(port, codec.scales, CELLS, number is None, level, symbols)
+                walk(port, codec.scales, CELLS, number is None, level, known=symbols)
     return fit_all(port.counts)
 
 
@@ -75,7 +83,9 @@ def export(run: Path, out: Path) -> str:
     tables = fit_all(empty_counts())
     precision = torch.bfloat16 if settings["autocast"] == "bf16" else torch.float32
     for frames in FIT_FRAMES:
-        codec = LearnedCodec({**arrays, **tables}, sizes, out.name, "", torch.device("cpu"), precision)
+        codec = LearnedCodec(
+            {**arrays, **tables}, sizes, model_id=out.name, sha256="", device=torch.device("cpu"), precision=precision
+        )
         tables = fit_tables(codec, videos, frames, seed=settings["seed"])
     card = {
         "model_id": f"{out.name}-{kept['step']}",

@@ -57,7 +57,7 @@ class RunLog:
 
 
 def progress_line(
-    step: int, steps: int, frames_per_s: float, loss: float, bpp: float, psnr_db: float, left_s: float
+    step: int, steps: int, frames_per_s: float, left_s: float, *, loss: float, bpp: float, psnr_db: float
 ) -> str:
     """One line: where the run is, how fast, how good and how long it will take."""
     left = f"{int(left_s // 3600)}:{int(left_s % 3600 // 60):02d}:{int(left_s % 60):02d}"

@@ -111,7 +111,13 @@ class Trainer:
         rng = np.random.default_rng(own_seed)
         generator = torch.Generator(self.device).manual_seed(own_seed)
         pool = ClipPool(
-            self.videos, self.pictures, stage.batch, stage.crop, stage.lengths, self.config.augmentation, pool_seed
+            self.videos,
+            self.pictures,
+            batch=stage.batch,
+            crop=stage.crop,
+            lengths=stage.lengths,
+            augmentation=self.config.augmentation,
+            seed=pool_seed,
         )
         state = self.model.blank(stage.batch, stage.crop, stage.crop, self.device)
         older = state
@@ -150,9 +156,9 @@ class Trainer:
                     state,
                     vectors,
                     torch.from_numpy(first).to(self.device),
-                    torch.from_numpy(now).to(self.device, torch.float32),
-                    noise,
-                    self.autocast,
+                    quality=torch.from_numpy(now).to(self.device, torch.float32),
+                    noise=noise,
+                    autocast=self.autocast,
                 )
                 state = result.state
                 weight = torch.from_numpy(weights).to(self.device, torch.float32)
@@ -203,9 +209,9 @@ class Trainer:
         loss.backward()
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         if self.world > 1:
-            for p in parameters:
-                dist.all_reduce(p.grad)
-                p.grad /= self.world
+            for gradient in (p.grad for p in parameters if p.grad is not None):
+                dist.all_reduce(gradient)
+                gradient.div_(self.world)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
         if bool(torch.isfinite(norm)):
             self.optimiser.step()
@@ -225,7 +231,7 @@ class Trainer:
                 seconds=self.seconds,
                 lr=self.optimiser.param_groups[0]["lr"],
             )
-            self.say(progress_line(self.step, self.config.steps, speed, loss, bpp, psnr, left_s))
+            self.say(progress_line(self.step, self.config.steps, speed, left_s, loss=loss, bpp=bpp, psnr_db=psnr))
 
     def score(self) -> None:
         """Score the averaged weights on the development clips; keep them as `best.pt` if they are the best so far."""

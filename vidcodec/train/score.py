@@ -54,7 +54,14 @@ def score_points(
                 vectors = find_motion(picture, state.picture, intra, weights).to(device)
                 x = torch.from_numpy(picture).to(device).permute(0, 3, 1, 2).float() / 255
                 result = code_frame(
-                    model, x, state, vectors, torch.from_numpy(intra).to(device), quality, None, autocast
+                    model,
+                    x,
+                    state,
+                    vectors,
+                    torch.from_numpy(intra).to(device),
+                    quality=quality,
+                    noise=None,
+                    autocast=autocast,
                 )
                 state = result.state
                 bits += result.bits.cpu() + HEADER_BITS

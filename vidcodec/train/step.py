@@ -49,6 +49,7 @@ def code_frame(
     reference: Reference,
     vectors: Tensor,
     intra: Tensor,
+    *,
     quality: Tensor,
     noise: Tensor | None,
     autocast: torch.dtype | None,
