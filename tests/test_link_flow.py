@@ -146,11 +146,11 @@ def test_budget_leaves_room_for_headers_and_repeats() -> None:
 
 def test_book_keeping_stays_bounded_when_nobody_acknowledges() -> None:
     flow, counters = make(rate_kbps=1e6)
-    for number in range(20_000):
+    for number in range(6_000):
         send(flow, number, 5.0 * number)
         flow.lost(5.0 * number)
     assert len(flow._sent) <= 512 and len(flow.window._flights) <= 512
-    assert counters.frames_lost > 19_000
+    assert counters.frames_lost > 5_000
 
 
 def test_set_rate_reaches_window_and_estimator() -> None:
