@@ -100,7 +100,7 @@ class SideSender:
         pixels = b"" if picture is None else picture.tobytes()
         try:
             connection.send_bytes(_HEAD.pack(kind, number, wire_bytes, len(name)) + name + pixels)
-        except OSError as error:
+        except (OSError, TypeError) as error:  # gone, or closed by `close` in the middle of a write
             log.debug("side channel: %s", error)
             self._connection = None
 
@@ -151,7 +151,8 @@ class SideReceiver:
         try:
             while True:
                 self._message(self._connection.recv_bytes(_MAX_BYTES))
-        except (EOFError, OSError, ValueError) as error:
+        except (EOFError, OSError, ValueError, TypeError) as error:
+            # TypeError: closed by `close` in the middle of a read, which then finds no descriptor.
             log.debug("side channel ended: %s", error)
         with self._changed:
             self._closed = True

@@ -39,6 +39,7 @@ log = logging.getLogger("vidcodec.link")
 TICK_S = 0.05
 MAX_CONTROL_PER_S = 200
 FLUSH_S = 0.5
+ANSWER_S = 2.5  # an answer to a goodbye that is lost is sent again after a second or two
 
 
 def clock_ms() -> float:
@@ -182,7 +183,7 @@ class Session(ABC):
                 except (TimeoutError, asyncio.TimeoutError):
                     log.debug("peer did not answer the goodbye within %g s", self.options.bye_timeout_s)
             else:
-                await self._flush()
+                await self._flush(ANSWER_S)
             self.end(None)
         return await asyncio.shield(self.closed)
 
@@ -340,9 +341,9 @@ class Session(ABC):
         await asyncio.wait([self.closed], timeout=self.options.bye_timeout_s)
         await self.say_bye({})
 
-    async def _flush(self) -> None:
+    async def _flush(self, timeout_s: float = FLUSH_S) -> None:
         """Wait until the peer closes after our last message, which proves that it has it; bounded."""
-        await asyncio.wait([self.closed], timeout=FLUSH_S)
+        await asyncio.wait([self.closed], timeout=timeout_s)
 
     async def _end_after_flush(self, error: PeerError) -> None:
         await self._flush()
