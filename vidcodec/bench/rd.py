@@ -13,9 +13,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from vidcodec.baselines.settings import PEERS
 from vidcodec.bench.cache import Cache, default_folder
 from vidcodec.bench.clips import Clip, find_clips, read_clip
-from vidcodec.bench.coders import ModelSpec, Spec, default_specs, find_spec
+from vidcodec.bench.coders import MODELS, ModelSpec, Spec, default_specs, find_spec
 from vidcodec.bench.measure import Point, measure
 from vidcodec.bench.plots import plot_clip, plot_means
 from vidcodec.bench.remote import RemoteDecoder
@@ -25,6 +26,8 @@ from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError, UsageError, VidcodecError
 
 ANCHOR = "x264-veryfast"
+HALF_SIZE = ("vp8@2", "svtav1@2")
+"""The scaled peers that the plot of the documentation shows beside all at full size."""
 
 
 @dataclass(frozen=True)
@@ -285,5 +288,4 @@ def _plots(folder: Path, points: Sequence[Point], clips: Sequence[str]) -> None:
     for name in clips:
         plot_clip([point for point in points if point.clip == name], name, folder / f"rd_{name}.png")
     plot_means(points, f"Mean of {len(clips)} clips, 192x192", folder / "rd_mean.png")
-    shown = [codec for codec in dict.fromkeys(point.codec for point in points) if "@4" not in codec]
-    plot_means(points, f"Mean of {len(clips)} clips, 192x192", folder / "rd_main.png", shown)
+    plot_means(points, f"Mean of {len(clips)} clips, 192x192", folder / "rd_main.png", (*MODELS, *PEERS, *HALF_SIZE))
