@@ -1,0 +1,152 @@
+"""The trainer: schedule as data, resumable, deterministic by seed, and a way from run to weights file."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import TINY, moving_face
+from vidcodec.errors import InputError, UsageError
+from vidcodec.learned import LearnedCodec
+from vidcodec.train import main
+from vidcodec.train.checkpoint import load_checkpoint, load_matching, save_checkpoint
+from vidcodec.train.config import RunConfig, ScoreConfig, Stage, config_from_dict, load_config
+from vidcodec.train.data import Augmentation, ClipPool
+from vidcodec.train.loop import Trainer
+from vidcodec.train.score import score_of
+
+STAGE = Stage(steps=4, crop=64, batch=2, window=2, lengths=(2, 6), lr=1e-3, lr_end=1e-4)
+
+
+@pytest.fixture()
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for number, frame in enumerate(moving_face(3)):
+        cv2.imwrite(str(folder / f"{number}.png"), frame[..., ::-1])
+    return folder
+
+
+def config_for(pictures: Path, **changes: object) -> RunConfig:
+    raw = {
+        "device": "cpu",
+        "autocast": "fp32",
+        "data": {"pictures": [str(pictures)], "dev": [str(pictures)], "cache": str(pictures.parent / "cache")},
+        "model": TINY.to_dict(),
+        "score": {"every": 4, "frames": 2, "qualities": [10, 40]},
+        "stage": [{k: v for k, v in STAGE.__dict__.items()}],
+    }
+    return replace(config_from_dict(raw), **changes)
+
+
+def test_run_ends_with_score_checkpoints_and_curves(pictures: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    best = Trainer(config_for(pictures), tmp_path / "run", lines.append).train()
+    assert np.isfinite(best) and any("frames/s" in line and "left" in line for line in lines)
+    assert load_checkpoint(tmp_path / "run/best.pt")["score"] == best
+    assert (tmp_path / "run/curves.png").stat().st_size > 1000
+    assert json.loads((tmp_path / "run/curves.json").read_text())["score"] == [[4, best]]
+
+
+def test_same_seed_gives_the_same_weights(pictures: Path, tmp_path: Path) -> None:
+    runs = []
+    for name in "ab":
+        Trainer(config_for(pictures), tmp_path / name, lambda line: None).train()
+        runs.append(load_checkpoint(tmp_path / name / "last.pt")["model"])
+    assert all(torch.equal(runs[0][key], runs[1][key]) for key in runs[0])
+
+
+def test_killed_run_goes_on_from_its_checkpoint(pictures: Path, tmp_path: Path) -> None:
+    short = config_for(pictures, stages=(replace(STAGE, steps=3),), score=ScoreConfig(every=99))
+    Trainer(short, tmp_path / "run", lambda line: None).train()
+    lines: list[str] = []
+    trainer = Trainer(config_for(pictures), tmp_path / "run", lines.append)
+    assert lines == ["resumed at step 3"] and trainer.step == 3
+    moments = trainer.optimiser.state_dict()["state"]
+    assert moments and trainer.average.weights.keys() == trainer.model.state_dict().keys()
+    trainer.train()
+    assert load_checkpoint(tmp_path / "run/last.pt")["step"] == 4
+
+
+def test_training_lowers_the_loss_on_one_picture(pictures: Path, tmp_path: Path) -> None:
+    stage = replace(STAGE, steps=40, lr=3e-3, lr_end=3e-3, quality_low=30.0, quality_high=30.0, quality_wander=0.0)
+    trainer = Trainer(config_for(pictures, stages=(stage,), score=ScoreConfig(every=1)), tmp_path / "run", print)
+    trainer.train()
+    scores = [r["score"] for r in trainer.log.records("score")]
+    assert min(scores[-5:]) < scores[0]
+
+
+def test_run_becomes_a_weights_file_that_codes(pictures: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    config = config_for(pictures)
+    data = replace(config.data, videos=config.data.pictures)
+    Trainer(replace(config, data=data), tmp_path / "run", lambda line: None).train()
+    monkeypatch.setattr("vidcodec.train.export.FIT_FRAMES", (8,))
+    assert main(["--export", str(tmp_path / "run"), "--out", str(tmp_path / "s")]) == 0
+    assert "s.safetensors" in capsys.readouterr().out
+    codec = LearnedCodec.load("s", "cpu", "fp32", None, tmp_path / "s.safetensors")
+    frame = moving_face(1)[0]
+    packet, state = codec.encode(frame, codec.blank_state(), 20)
+    shown, _ = codec.decode(packet, codec.blank_state())
+    assert np.array_equal(shown, state.picture) and codec.info.model_id == "s-4"
+
+
+def test_deeper_model_keeps_what_a_shallow_one_learned() -> None:
+    from vidcodec.networks.model import VideoModel
+
+    shallow, deep = VideoModel(TINY), VideoModel(replace(TINY, decoder_blocks=2))
+    left = load_matching(deep, shallow.state_dict())
+    assert left and all("blocks.1." in name for name in left)
+    kept = deep.state_dict()
+    assert all(torch.equal(t, kept[name]) for name, t in shallow.state_dict().items())
+
+
+def test_damaged_checkpoint_raises_input_error(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pt", {"step": 3, "w": torch.ones(2)})
+    assert load_checkpoint(tmp_path / "a.pt")["step"] == 3
+    (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:100])
+    with pytest.raises(InputError, match="not a readable checkpoint"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("text", ["stage = 3", "[[stage]]\nsteps = 5\nspeed = 2", "seed = 1", "= ="])
+def test_wrong_schedule_raises_usage_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(UsageError):
+        load_config(tmp_path / "x.toml")
+
+
+def test_bundled_schedule_is_valid_and_takes_its_data_folder() -> None:
+    schedules = Path(__file__).parent.parent / "vidcodec/train/schedules"
+    for path in schedules.glob("*.toml"):
+        config = load_config(path, Path("/faces"), Path("/cache"))
+        assert config.data.videos[0].startswith("/faces/") and config.data.cache == "/cache"
+        assert config.stage_at(0)[0] == 0 and config.stage_at(config.steps)[2] == config.stages[-1].steps
+
+
+def test_pool_restarts_clips_and_reports_where(pictures: Path) -> None:
+    from vidcodec.train.cache import open_cache
+
+    items = open_cache(pictures, pictures.parent / "cache")
+    pool = ClipPool([], items, batch=3, crop=64, lengths=(4, 4), augmentation=Augmentation(), seed=0)
+    frames, starts = pool.take(2)
+    assert frames.shape == (2, 3, 64, 64, 3) and starts.all()
+    pool.restart(1)
+    assert pool.take(2)[1][1]
+    assert sum(pool.take(2)[1].sum() for _ in range(20)) >= 3 * 20 / 2 - 6
+
+
+def test_score_reads_as_bits_at_equal_error() -> None:
+    from vidcodec.train.score import Point
+
+    points = [Point("a", 1, 1000.0, 1e-3), Point("a", 2, 2000.0, 5e-4)]
+    dearer = [replace(p, bits=p.bits * 1.1) for p in points]
+    assert score_of(dearer) - score_of(points) == pytest.approx(np.log(1.1))
+
+
+def test_train_without_a_schedule_is_a_usage_error(capsys) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith("error: give --config")
