@@ -1,6 +1,7 @@
 """`bench speed` and `bench latency`: counts that can be checked by hand, stages that add up."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from test_baselines_video import moving_frames
 
 from vidcodec.bench import main
 from vidcodec.bench.latency import markdown, plot
-from vidcodec.bench.speed import FRAMES, WARM_UP, count_gmac
+from vidcodec.bench.speed import FRAMES, WARM_UP, count_gmac, in_torch
 from vidcodec.bench.videotrack import mark, read_mark, run_track
 from vidcodec.report import STAGES
 
@@ -21,6 +22,19 @@ def test_multiply_accumulates_are_those_of_the_layer() -> None:
         assert count_gmac(lambda: layer(torch.zeros(1, 8, 24, 24))) == pytest.approx(24 * 24 * 8 * 16 * 9 / 1e9)
         grouped = torch.nn.Conv2d(16, 16, 3, padding=1, groups=16)
         assert count_gmac(lambda: grouped(torch.zeros(1, 16, 24, 24))) == pytest.approx(24 * 24 * 16 * 9 / 1e9)
+
+
+def test_share_of_torch_is_that_of_its_operators() -> None:
+    x = torch.zeros(1, 64, 96, 96)
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1)
+
+    def only_torch() -> None:
+        with torch.inference_mode():
+            for _ in range(10):
+                layer(x)
+
+    assert in_torch(only_torch) > 0.6
+    assert in_torch(lambda: time.sleep(0.2)) < 0.2
 
 
 def test_speed_command_times_peers_over_enough_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.bench.clips import Clip, find_clips, read_clip
-from vidcodec.bench.coders import MODELS, ModelSpec, Spec, find_spec
+from vidcodec.bench.coders import MODELS, Decoder, Encoder, ModelSpec, Spec, find_spec
 from vidcodec.bench.tables import number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError
@@ -31,6 +31,7 @@ Frame = NDArray[np.uint8]
 
 FRAMES = 200
 WARM_UP = 20
+PROFILED = 20
 PEERS = ("x264-veryfast", "x264-medium", "x265-medium", "vp8", "vp9", "svtav1")
 
 
@@ -45,6 +46,7 @@ class Stage:
         gmac: thousand million multiply-accumulates of the network a frame; None for peers.
         gmac_per_s: of the whole stage, entropy coding and everything else included: over CPU time (so a core's) on a
             CPU, over the clock's on a GPU.
+        network_share: part of the stage's time in torch's operators; the rest is entropy coding, search, conversion.
         peak_mb: most memory its process ever held, imports included (device memory on CUDA).
         threads, device, precision: where it ran.
     """
@@ -56,6 +58,7 @@ class Stage:
     cpu_ms: float
     gmac: float | None
     gmac_per_s: float | None
+    network_share: float | None
     peak_mb: float | None
     frames: int
     threads: int
@@ -159,7 +162,9 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
             cpu["encode"].append((cpu_middle - cpu_start) * 1000)
             cpu["decode"].append((cpu_end - cpu_middle) * 1000)
         gmac: dict[str, float | None] = {"encode": None, "decode": None}
+        share: dict[str, float | None] = {"encode": None, "decode": None}
         if own:
+            share = network_shares(encoder, decoder, clip.frames[:PROFILED])
             gmac["encode"] = count_gmac(lambda: encoder.encode(clip.frames[-1]))
             # A packet that follows the last decoded one, made outside the count.
             following = spec.open_encoder(level, clip.fps), spec.open_decoder()
@@ -185,6 +190,7 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
                 cpu_ms=cpu_ms,
                 gmac=work,
                 gmac_per_s=work / (median_ms if device == "cuda" else cpu_ms) * 1000 if work else None,
+                network_share=share[stage],
                 peak_mb=_peak_mb(device),
                 frames=len(kept),
                 threads=threads if own else 1,
@@ -193,6 +199,27 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
             )
         )
     return stages
+
+
+def network_shares(encoder: Encoder, decoder: Decoder, frames: NDArray[np.uint8]) -> dict[str, float | None]:
+    """The part of the time of encoding, and of decoding, that torch's operators take, by torch's profiler."""
+    packets: list[bytes] = []
+    bodies: dict[str, Callable[[], None]] = {
+        "encode": lambda: packets.extend([encoder.encode(frame) for frame in frames]),
+        "decode": lambda: [decoder.decode(packet) for packet in packets].clear(),
+    }
+    return {stage: in_torch(body) for stage, body in bodies.items()}
+
+
+def in_torch(body: Callable[[], None]) -> float:
+    """Time inside torch's operators as a part of all time."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        start = time.perf_counter()
+        body()
+        whole_us = (time.perf_counter() - start) * 1e6
+    return min(1.0, sum(event.self_cpu_time_total for event in profiler.key_averages()) / whole_us)
 
 
 def count_gmac(body: Callable[[], object]) -> float:
@@ -270,7 +297,19 @@ def _rounded(value: Any) -> Any:
 def markdown(result: dict[str, Any]) -> str:
     """The run as a page."""
     on = result["machine"]
-    header = ["codec", "stage", "median ms", "p95 ms", "CPU ms", "GMAC", "GMAC/s", "peak MB", "threads", "device"]
+    header = [
+        "codec",
+        "stage",
+        "median ms",
+        "p95 ms",
+        "CPU ms",
+        "GMAC",
+        "GMAC/s",
+        "in torch",
+        "peak MB",
+        "threads",
+        "device",
+    ]
     rows = [
         [
             row["codec"],
@@ -280,6 +319,7 @@ def markdown(result: dict[str, Any]) -> str:
             number(row["cpu_ms"], 2),
             number(row["gmac"], 3),
             number(row["gmac_per_s"], 1),
+            "-" if row["network_share"] is None else f"{100 * row['network_share']:.0f} %",
             number(row["peak_mb"], 0),
             str(row["threads"]),
             f"{row['device']} {row['precision']}",
