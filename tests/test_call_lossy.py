@@ -18,8 +18,10 @@ from sender.call import CallOptions
 from sender.capture import open_source
 from sender.crop import LiveCropper
 from vidcodec.codec import BITSTREAM_VERSION, Frame, State
+from vidcodec.container import read_info, read_packets
 from vidcodec.link import Hello, LinkOptions, ReceiverHandlers, ReceiverServer, parse_impairment
 from vidcodec.packet import Packet
+from vidcodec.replay import Replay
 
 
 class NotingCodec(DeltaCodec):
@@ -68,7 +70,7 @@ def test_pictures_are_right_or_not_shown_and_the_call_recovers(network: str, lea
         receiving = calls.get(timeout=10)
 
         def receive() -> None:
-            receiving.start(None, Measurer(None, codec.info, 30.0, None, None))
+            receiving.start(None, Measurer(None, codec.info, 30.0, str(tmp_path / "r.vdc"), None))
             while not receiving.ending and receiving.closed is None:
                 receiving.show_next(0.05)
             receiving.finish()
@@ -89,6 +91,13 @@ def test_pictures_are_right_or_not_shown_and_the_call_recovers(network: str, lea
     assert report.frames_sent > 50
     assert report.latency_ms.network.p50 is not None
     assert 19 < report.latency_ms.network.p50 < 200
+    with (tmp_path / "r.vdc").open("rb") as file:
+        read_info(file)
+        kept = [packet for packet in read_packets(file) if packet is not None]
+    replay = Replay(codec)
+    for packet in kept:
+        assert np.array_equal(replay.decode(packet), codec.made[packet.to_bytes()])
+    assert report.frames_shown <= len(kept) <= report.frames_sent
     if "loss" in network:
         assert report.frames_lost > 0
         assert codec.intra < 0.5 * report.frames_sent, "most losses are mended from a frame that the receiver holds"

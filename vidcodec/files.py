@@ -16,6 +16,7 @@ from vidcodec.codec import Codec, Frame, load_codec
 from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
 from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
 from vidcodec.packet import HEADER_BYTES, Packet
+from vidcodec.replay import Replay
 
 DEFAULT_KBPS = 40.0
 
@@ -109,18 +110,19 @@ def decode_main(argv: Sequence[str] | None) -> int:
             raise InputError(
                 f"{options.source}: made with other weights of model {info.model_id!r}; give --weights FILE"
             )
-        state = codec.blank_state()
+        replay = Replay(codec)
         with VideoWriter(options.out, info.fps) as writer:
             damage: DamagedPacket | None = None
             try:
                 for packet in read_packets(file):
                     # A lost frame, and one that needs it, freezes the picture, as it did in the call.
                     try:
-                        state = codec.decode(packet, state)[1] if packet is not None else state
+                        if packet is not None:
+                            replay.decode(packet)
                         frozen += packet is None
                     except MissingReference:
                         frozen += 1
-                    writer.write(state.picture)
+                    writer.write(replay.picture)
             except DamagedPacket as error:
                 damage = error
     if damage is not None:
@@ -143,11 +145,15 @@ def info_main(argv: Sequence[str] | None) -> int:
     with _open(options.source, "rb") as file:
         info = _named_info(options.source, file)
         codec = _codec(options, info.model_id)
-        state = codec.blank_state()
+        replay = Replay(codec)
         try:
             for packet in read_packets(file):
-                if packet is not None:
-                    _, state = codec.decode(packet, state)
+                try:
+                    if packet is not None:
+                        replay.decode(packet)
+                except MissingReference:
+                    if not totals.lost:
+                        raise
                 totals.add(packet)
         except DamagedPacket as error:
             raise DamagedPacket(f"{options.source}: record {totals.frames + totals.lost}: {error}") from error
@@ -190,8 +196,9 @@ def _fixed_quality(options: argparse.Namespace, codec: Codec) -> int | None:
 
 
 def _codec(options: argparse.Namespace, model: str) -> Codec:
+    """Load by option or by the id in a stream, which may say more than the option: `s-3000` is weights of `s`."""
     weights = Path(options.weights) if options.weights else None
-    return load_codec(model, options.device, options.precision, options.threads, weights)
+    return load_codec(model.partition("-")[0], options.device, options.precision, options.threads, weights)
 
 
 def _named_info(path: Path, file: BinaryIO) -> StreamInfo:

@@ -1,0 +1,69 @@
+"""The file commands: what is encoded here decodes elsewhere to the same pictures, whatever the machine's threads."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from call_commands import ROOT
+
+# PyAV after OpenCV, as everywhere.
+# isort: split
+import av
+
+from sender.capture import open_source
+from sender.crop import crop_frames
+from vidcodec.__main__ import main
+from vidcodec.cli import default_model
+from vidcodec.metrics import mse
+
+FRAMES = 24
+
+
+def originals(count: int) -> list[np.ndarray]:
+    with open_source("sample", paced=False) as source:
+        cropped = crop_frames((frame.picture for frame in source.frames()), source.fps, "face")
+        return [picture for picture, _ in zip(cropped, range(count), strict=False)]
+
+
+@pytest.mark.parametrize("model", sorted({"seed", default_model()}))
+def test_stream_decodes_in_another_process_with_other_threads_to_the_mse_of_its_report(
+    model: str, tmp_path: Path
+) -> None:
+    stream, report, video = tmp_path / "x.vdc", tmp_path / "r.json", tmp_path / "x.mkv"
+    words = ["encode", "sample", str(stream), "--model", model, "--threads", "1", "--frames", str(FRAMES)]
+    assert main([*words, "--report", str(report)]) == 0
+    # The decoder checks every symbol against the checksum that the encoder put into the packet.
+    command = [sys.executable, "-m", "vidcodec", "decode", str(stream), str(video), "--threads", "2"]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    with av.open(str(video)) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(decoded) == FRAMES
+    measured = float(np.mean([mse(a, b) for a, b in zip(originals(FRAMES), decoded, strict=True)]))
+    assert json.loads(report.read_text())["mse"] == pytest.approx(measured, rel=2e-3)
+
+
+def test_info_counts_what_is_in_a_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = tmp_path / "x.vdc"
+    assert main(["encode", "sample", str(stream), "--model", "seed", "--quality", "1", "--frames", "5"]) == 0
+    capsys.readouterr()
+    assert main(["info", str(stream), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["model_id"], figures["frames"], figures["lost_frames"]) == ("seed", 5, 0)
+    assert figures["mean_quality"] == 1
+    assert figures["bytes"] < stream.stat().st_size < figures["bytes"] + 300
+
+
+def test_stream_cut_short_gives_the_frames_before_the_cut_and_status_5(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = tmp_path / "x.vdc"
+    assert main(["encode", "sample", str(stream), "--model", "seed", "--quality", "0", "--frames", "4"]) == 0
+    stream.write_bytes(stream.read_bytes()[:-100])
+    assert main(["decode", str(stream), str(tmp_path / "x.png")]) == 5
+    assert len(list(tmp_path.glob("x_*.png"))) == 3
+    assert cv2.imread(str(tmp_path / "x_00002.png")).shape == (192, 192, 3)
+    assert "3 frames were written" in capsys.readouterr().err
