@@ -18,7 +18,11 @@ SHARED: dict[str, dict[str, Any]] = {
     "input": dict(metavar="SOURCE", help="camera index, video file, or 'sample' (the bundled clip)"),
     "model": dict(choices=("seed", "s"), help="which codec (default: %(default)s)"),
     "weights": dict(metavar="FILE", help="safetensors file to use instead of the bundled weights"),
-    "bitrate": dict(type=float, metavar="KBPS", help="payload rate to hold, kbit/s"),
+    "bitrate": dict(
+        type=float,
+        metavar="KBPS",
+        help="payload rate to hold, kbit/s (default: 40; a model of few qualities gets its middle one instead)",
+    ),
     "quality": dict(type=int, metavar="Q", help="fixed quality, 0 (fewest bits) and up"),
     "crop": dict(choices=("face", "center", "none"), default="face", help="what part of the picture is sent"),
     "device": dict(choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs"),
