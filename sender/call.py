@@ -6,36 +6,26 @@ link's handlers ------------> CallLog   (what the receiver says)
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sender.capture import Capture, Source
+from sender.connecting import Connector
 from sender.crop import LiveCropper, Mode
 from sender.measuring import Measurer, RateMeter
 from sender.path import FramePath
 from sender.steering import Settings, Steering
+from sender.telling import Teller
 from vidcodec.baselines.live import Baseline
 from vidcodec.calllog import CallLog, SenderTotals
-from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE, Codec
+from vidcodec.codec import Codec
 from vidcodec.errors import PeerError
-from vidcodec.exchange import ROWS_PER_MESSAGE, sender_stats, take_receiver_stats
-from vidcodec.link import (
-    Acknowledgement,
-    Closed,
-    Hello,
-    LinkOptions,
-    Refresh,
-    SenderHandlers,
-    SenderLink,
-    connect,
-    reconnect,
-)
+from vidcodec.exchange import take_receiver_stats
+from vidcodec.link import Acknowledgement, Closed, LinkOptions, Refresh, SenderHandlers, SenderLink
 from vidcodec.link.impair import Impairment
 from vidcodec.rate import RateControl
-from vidcodec.records import SentFrame
 from vidcodec.report import CodecFigures
 from vidcodec.sidechannel import SideSender
 from vidcodec.web.callpage import CallPage
@@ -44,14 +34,10 @@ from vidcodec.wire import DATA_CHANNEL, rate_kbps, wire_bytes
 
 log = logging.getLogger(__name__)
 
-STATS_S = 1.0
 ARRIVE_S = 0.5
 MEASURE_S = 3.0
-OFFSET_S = 1.0
 MESSAGE_HEADER_BYTES = 1
 """What the link puts before a lone packet."""
-
-MAX_HELLO_FPS = 240.0
 
 
 @dataclass(frozen=True)
@@ -101,27 +87,22 @@ class Call:
     ) -> None:
         info = codec.info
         self.log = CallLog(CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision))
-        self.connected_s = 0.0
         self._codec = codec
         self._source = source
         self._options = options
         self._side = side
         self._page = page
         self._link: SenderLink | None = None
-        self._again: Callable[[int, threading.Event], SenderLink] | None = None
+        self._connector: Connector | None = None
         self._capture: Capture | None = None
         self._path: FramePath | None = None
         self._measurer: Measurer | None = None
         self._steering: Steering | None = None
         self._impair: Impairment | None = None
-        self._unsent: list[SentFrame] = []
-        self._unsent_lock = threading.Lock()
+        self._teller = Teller(self.log, self._totals, one_clock=side is not None)
         self._start_ns = self._end_ns = 0
-        self._offset_ns = 0
         self._bye = False
         self._closed: Closed | None = None
-        self._stop_figures = threading.Event()
-        self._figures: threading.Thread | None = None
 
     def connect(self, url: str, options: LinkOptions) -> str:
         """Reach the receiver; returns the fingerprint code to compare.
@@ -130,16 +111,6 @@ class Call:
             PeerError: nobody there, refused, or it does not fit.
             UsageError: the URL is none.
         """
-        info = self._codec.info
-        hello = Hello(
-            BITSTREAM_VERSION,
-            info.model_id,
-            info.weights_sha256,
-            fps=min(self._source.fps, MAX_HELLO_FPS),
-            width=FRAME_SIZE,
-            height=FRAME_SIZE,
-            options={"baseline": self._options.baseline},
-        )
         handlers = SenderHandlers(
             on_ack=self._on_ack,
             on_refresh=self._on_refresh,
@@ -148,17 +119,17 @@ class Call:
             on_closed=self._on_closed,
         )
         self._impair = options.impair
-        began_s = time.monotonic()
-        self._link = connect(url, hello, options, handlers)
-        self.connected_s = time.monotonic() - began_s
-        later = replace(options, impair_since_ms=began_s * 1000.0)
-
-        def again(first: int, stop: threading.Event) -> SenderLink:
-            wait_s = self._options.reconnect_s
-            return reconnect(url, replace(hello, first=first), later, handlers, timeout_s=wait_s, stop=stop)
-
-        self._again = again
+        baseline = self._options.baseline
+        self._connector = Connector(
+            url, self._codec.info, self._source.fps, baseline, options=options, handlers=handlers
+        )
+        self._link = self._connector.connect()
         return self._link.code
+
+    @property
+    def connected_s(self) -> float:
+        """How long connecting took."""
+        return 0.0 if self._connector is None else self._connector.connected_s
 
     def run(self, cropper: LiveCropper, wants_to_stop: Callable[[], bool], tick: Callable[["Call"], object]) -> None:
         """Send until the source ends, the time is up, the receiver hangs up, or `wants_to_stop`.
@@ -172,7 +143,7 @@ class Call:
         link = self._link
         assert link is not None  # connect comes first
         options, fps = self._options, self._source.fps
-        self._know_offset(link)
+        self._teller.use(link)
         qualities = self._codec.info.qualities
         control = None
         if options.quality is None and options.bitrate_kbps is not None:
@@ -186,7 +157,7 @@ class Call:
             RateMeter(fps, expected_kbps),
             packet_wire_bytes,
             self._side,
-            self._add_record,
+            self._teller.add,
             page=self._page,
         )
         quality = qualities // 2 if options.quality is None else options.quality
@@ -196,7 +167,7 @@ class Call:
             cropper,
             control=control,
             quality=quality,
-            offset_ns=lambda: self._offset_ns,
+            offset_ns=lambda: self._teller.offset_ns,
             wire_bytes=packet_wire_bytes,
             on_coded=self._measurer.put,
             most=options.frames,
@@ -221,8 +192,7 @@ class Call:
         self._start_ns = time.monotonic_ns()
         self._capture = Capture(self._source)
         self._path.start(self._capture)
-        self._figures = threading.Thread(target=self._tell_figures, name="figures", daemon=True)
-        self._figures.start()
+        self._teller.start()
         end_s = None if options.duration_s is None else time.monotonic() + options.duration_s
         ticked_s = 0.0
         while self._path.running and not self._bye and not wants_to_stop():
@@ -247,33 +217,20 @@ class Call:
 
     def _resume(self, path: FramePath, wants_to_stop: Callable[[], bool]) -> bool:
         """After the session was lost: connect again as long as we may, and go on. False when the call is over."""
-        lost, attempt = self._closed, self._again
-        if lost is None or lost.reason == "bye" or attempt is None or not self._options.reconnect_s:
+        lost, wait_s = self._closed, self._options.reconnect_s
+        if lost is None or lost.reason == "bye" or self._connector is None or not wait_s:
             return False
-        log.warning("%s: trying again for %g s", lost.error, self._options.reconnect_s)
+        log.warning("%s: trying again for %g s", lost.error, wait_s)
         if self._link is not None:
             self._link.close()
         self._closed = None
-        stop, links, errors = threading.Event(), list[SenderLink](), list[PeerError]()
-
-        def try_again() -> None:
-            try:
-                links.append(attempt(path.counts.sent, stop))
-            except PeerError as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=try_again, name="reconnect", daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.05)
-            if wants_to_stop():
-                stop.set()
-        if not links:
-            self._closed = Closed("lost", errors[0] if errors else lost.error)
+        try:
+            link = self._link = self._connector.connect_again(path.counts.sent, wait_s, wants_to_stop)
+        except PeerError as error:
+            self._closed = Closed("lost", error)
             return False
-        self._link = links[0]
-        self._know_offset(links[0])
-        path.use(links[0])
+        self._teller.use(link)
+        path.use(link)
         if self._steering is not None:
             self._steering.say()
         return True
@@ -297,15 +254,7 @@ class Call:
         if self._measurer is not None and self._path is not None:
             self._await_arrivals(link)
             self._measurer.finish(MEASURE_S)
-        self._stop_figures.set()
-        if self._figures is not None:
-            self._figures.join(2.0)
-        self.log.set_totals(self._totals())
-        final = self._take_unsent()
-        while len(final) > ROWS_PER_MESSAGE:
-            link.send_stats(sender_stats(self._totals(), final[:ROWS_PER_MESSAGE]))
-            del final[:ROWS_PER_MESSAGE]
-        answer = link.close(sender_stats(self._totals(), final))
+        answer = link.close(self._teller.finish(link))
         if answer and not self._bye:
             self._on_stats(answer)
 
@@ -360,31 +309,11 @@ class Call:
 
     # Figures.
 
-    def _know_offset(self, link: SenderLink) -> None:
-        """Wait for the first pong: before it no delay on the network can be told."""
-        if self._side is not None:
-            return  # one machine, one clock
-        until_s = time.monotonic() + OFFSET_S
-        while link.offset_ms is None and link.closed is None and time.monotonic() < until_s:
-            time.sleep(0.005)
-        self._offset_ns = round((link.offset_ms or 0.0) * 1e6)
-
     def _await_arrivals(self, link: SenderLink) -> None:
         """Give frames on their way the time to arrive before the goodbye overtakes them."""
         until_s = time.monotonic() + ARRIVE_S
         while link.closed is None and link.stats["bytesInFlight"] > 0 and time.monotonic() < until_s:
             time.sleep(0.005)
-
-    def _tell_figures(self) -> None:
-        while not self._stop_figures.wait(STATS_S):
-            link = self._link
-            if link is None or link.closed is not None:
-                continue  # what is noted meanwhile goes out when there is a link again
-            if self._side is None and link.offset_ms is not None:
-                self._offset_ns = round(link.offset_ms * 1e6)
-            totals = self._totals()
-            self.log.set_totals(totals)
-            link.send_stats(sender_stats(totals, self._take_unsent(ROWS_PER_MESSAGE)))
 
     def _totals(self) -> SenderTotals:
         counts = self._path.counts if self._path is not None else None
@@ -405,14 +334,3 @@ class Call:
             baseline_codec=baseline.codec,
             baseline_scale=baseline.scale,
         )
-
-    def _add_record(self, record: SentFrame) -> None:
-        self.log.add_sent([record])
-        with self._unsent_lock:
-            self._unsent.append(record)
-
-    def _take_unsent(self, most: int | None = None) -> list[SentFrame]:
-        with self._unsent_lock:
-            taken = self._unsent[:most]
-            del self._unsent[: len(taken)]
-        return taken

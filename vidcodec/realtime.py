@@ -28,7 +28,7 @@ def prepare(codec: Codec) -> None:
 
     state = codec.blank_state()
     for _ in range(2):
-        packet, state = codec.encode(state.picture, state, codec.info.qualities // 2)
+        _, state = codec.encode(state.picture, state, codec.info.qualities // 2)
     codec.decode(codec.encode(state.picture, codec.blank_state(), 0)[0], codec.blank_state())
     cv2.setNumThreads(1)
     sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -1,0 +1,89 @@
+"""What the sender tells the receiver about its frames, about once a second and at the end."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from vidcodec.calllog import CallLog, SenderTotals
+from vidcodec.exchange import ROWS_PER_MESSAGE, sender_stats
+from vidcodec.link import SenderLink
+from vidcodec.records import SentFrame
+
+STATS_S = 1.0
+OFFSET_S = 1.0
+
+
+class Teller:
+    """Keeps records until they are sent, and the estimate of the receiver's clock that they carry.
+
+    Args:
+        log: our own figures, which get every record at once.
+        totals: says how many frames there are.
+        one_clock: both ends are on one machine.
+
+    Attributes:
+        offset_ns: the receiver's clock minus ours.
+    """
+
+    def __init__(self, log: CallLog, totals: Callable[[], SenderTotals], one_clock: bool) -> None:
+        self.offset_ns = 0
+        self._log = log
+        self._totals = totals
+        self._one_clock = one_clock
+        self._link: SenderLink | None = None
+        self._unsent: list[SentFrame] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
+
+    def use(self, link: SenderLink) -> None:
+        """Tell the receiver at the end of this link. Waits for its first pong: before, no delay can be told."""
+        until_s = time.monotonic() + OFFSET_S
+        while not self._one_clock and link.offset_ms is None and link.closed is None and time.monotonic() < until_s:
+            time.sleep(0.005)
+        self._estimate(link)
+        self._link = link
+
+    def start(self) -> None:
+        """Begin to tell."""
+        self._thread.start()
+
+    def add(self, record: SentFrame) -> None:
+        """Note a finished record. Any thread."""
+        self._log.add_sent([record])
+        with self._lock:
+            self._unsent.append(record)
+
+    def finish(self, link: SenderLink) -> dict[str, Any]:
+        """Tell all but the last of it; returns what the goodbye should carry."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(2.0)
+        totals = self._totals()
+        self._log.set_totals(totals)
+        rest = self._take(None)
+        while len(rest) > ROWS_PER_MESSAGE:
+            link.send_stats(sender_stats(totals, rest[:ROWS_PER_MESSAGE]))
+            del rest[:ROWS_PER_MESSAGE]
+        return sender_stats(totals, rest)
+
+    def _run(self) -> None:
+        while not self._stop.wait(STATS_S):
+            link = self._link
+            if link is None or link.closed is not None:
+                continue  # what is noted meanwhile goes out when there is a link again
+            self._estimate(link)
+            totals = self._totals()
+            self._log.set_totals(totals)
+            link.send_stats(sender_stats(totals, self._take(ROWS_PER_MESSAGE)))
+
+    def _estimate(self, link: SenderLink) -> None:
+        if not self._one_clock and link.offset_ms is not None:
+            self.offset_ns = round(link.offset_ms * 1e6)
+
+    def _take(self, most: int | None) -> list[SentFrame]:
+        with self._lock:
+            taken = self._unsent[:most]
+            del self._unsent[: len(taken)]
+        return taken
