@@ -261,16 +261,17 @@ class _ModelDecoder(Decoder):
 
 
 def model_spec(
-    model: str, weights: Path | None = None, device: str = "cpu", precision: str = "auto", points: int = 8
+    model: str, weights: Path | None = None, device: str = "cpu", precision: str = "auto", points: int = 6
 ) -> ModelSpec:
-    """A spec of one of our models, its qualities spread evenly.
+    """A spec of one of our models, its qualities spread evenly: all of them when it has no more than eight.
 
     Raises:
         InputError: its weights are not there.
     """
     codec = _load_model(model, str(weights) if weights else None, device, precision)
     top = codec.info.qualities - 1
-    levels = tuple(sorted({round(i * top / (points - 1)) for i in range(points)}))
+    count = top + 1 if top < 8 else points
+    levels = tuple(sorted({round(i * top / (count - 1)) for i in range(count)}))
     return ModelSpec(
         model,
         levels,
