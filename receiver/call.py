@@ -57,7 +57,6 @@ class Decoded:
 
     number: int
     picture: Picture
-    packet: bytes
     received_ns: int
     decoded_ns: int
 
@@ -190,6 +189,11 @@ class Call:
             decoded = self._pictures.get(timeout_s)
         except (TimeoutError, MailboxClosed):
             return False
+        self._show(decoded)
+        return True
+
+    def _show(self, decoded: Decoded) -> None:
+        """Hand a picture to whoever looks: the main thread where that takes time, else the decode thread at once."""
         if self._window is not None:
             side = SidePictures() if self._side is None else self._side.peek(decoded.number)
             self._window.show(self._view.draw(decoded.picture, side, self._figures))
@@ -204,7 +208,6 @@ class Call:
             self._to_measure.put_nowait(Shown(record, decoded.picture))
         except queue.Full:
             self._note(record)
-        return True
 
     def _wish(self, change: Change) -> None:
         """Have the sender change what a viewer of the page wants changed."""
@@ -307,7 +310,11 @@ class Call:
         if frame.number > self._newest_decoded:  # what comes late would be a step back in time
             self._newest_decoded = frame.number
             received_ns = round(frame.received_ms * 1e6)
-            self._pictures.put(Decoded(frame.number, verdict.picture, frame.packet, received_ns, time.monotonic_ns()))
+            decoded = Decoded(frame.number, verdict.picture, received_ns, time.monotonic_ns())
+            if self._window is None and self._camera is None:
+                self._show(decoded)
+            else:
+                self._pictures.put(decoded)
         if self._measurer is not None:
             self._measurer.packet(frame.number, frame.packet)
 
