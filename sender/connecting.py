@@ -5,6 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import cv2  # noqa: F401
+
+# The link brings PyAV, which must come after OpenCV: the other way round cv2.imshow hangs.
+# isort: split
 from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE, CodecInfo
 from vidcodec.errors import PeerError
 from vidcodec.link import Hello, LinkOptions, SenderHandlers, SenderLink, connect, reconnect

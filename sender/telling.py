@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vidcodec.calllog import CallLog, SenderTotals
 from vidcodec.exchange import ROWS_PER_MESSAGE, sender_stats
-from vidcodec.link import SenderLink
 from vidcodec.records import SentFrame
+
+if TYPE_CHECKING:
+    from vidcodec.link import SenderLink
 
 STATS_S = 1.0
 OFFSET_S = 1.0
@@ -37,7 +39,7 @@ class Teller:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
 
-    def use(self, link: SenderLink) -> None:
+    def use(self, link: "SenderLink") -> None:
         """Tell the receiver at the end of this link. Waits for its first pong: before, no delay can be told."""
         until_s = time.monotonic() + OFFSET_S
         while not self._one_clock and link.offset_ms is None and link.closed is None and time.monotonic() < until_s:
@@ -55,7 +57,7 @@ class Teller:
         with self._lock:
             self._unsent.append(record)
 
-    def finish(self, link: SenderLink) -> dict[str, Any]:
+    def finish(self, link: "SenderLink") -> dict[str, Any]:
         """Tell all but the last of it; returns what the goodbye should carry."""
         self._stop.set()
         if self._thread.is_alive():
@@ -78,7 +80,7 @@ class Teller:
             self._log.set_totals(totals)
             link.send_stats(sender_stats(totals, self._take(ROWS_PER_MESSAGE)))
 
-    def _estimate(self, link: SenderLink) -> None:
+    def _estimate(self, link: "SenderLink") -> None:
         if not self._one_clock and link.offset_ms is not None:
             self.offset_ns = round(link.offset_ms * 1e6)
 
