@@ -26,6 +26,7 @@ from vidcodec.errors import DamagedPacket, InputError
 from vidcodec.networks.config import CELL, LEVELS, ModelConfig
 from vidcodec.networks.integer import IntegerScales, Ints
 from vidcodec.networks.model import Reference, VideoModel, news_of
+from vidcodec.networks.packed import pack
 from vidcodec.networks.search import luma, motion_costs, search
 from vidcodec.networks.symbols import DecodePort, EncodePort, FrameSymbols, walk, with_side
 from vidcodec.networks.tables import read_tables
@@ -67,6 +68,8 @@ class LearnedCodec(Codec):
             reason = str(error).splitlines()[0]
             raise InputError(f"weights of {model_id} do not fit this version: {reason}; reinstall") from error
         self.model.to(device).eval().requires_grad_(False)
+        if device.type == "cpu" and precision == torch.float32:
+            pack(self.model)
         # Cost in bits of every symbol of every table, for the encoder's choices only.
         y = self.tables["y"].frequencies.astype(np.float64)
         self._cost = np.log2(y.sum(1, keepdims=True)) - np.log2(np.maximum(y, 1e-3))
