@@ -206,7 +206,9 @@ class Receiver:
                 try:
                     return self.calls.get(timeout=0.05)
                 except queue.Empty:
-                    continue
+                    # The sender that started this process may have been ended before it called.
+                    if self._side is not None and self._side.closed:
+                        return None
         return None
 
     def _serve(self, call: "Call", codec: "Codec", window: "Window | None") -> int:

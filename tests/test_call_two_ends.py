@@ -160,7 +160,7 @@ def test_receiver_that_comes_back_gets_the_rest_of_the_call(tmp_path: Path) -> N
         assert all("trying again" in line for line in sending.err), sending.err
         listening.wait_for("waiting for the next call")
     assert read_report(ours)["frames_sent"] == read_report(second)["frames_sent"]
-    assert 0 < read_report(second)["frames_shown"] < read_report(ours)["frames_shown"]
+    assert 0 < read_report(second)["frames_shown"] <= read_report(ours)["frames_shown"]
 
 
 def test_two_ends_that_lost_each_other_agree_on_the_whole_call(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_messages_of_another_form_end_the_channel_and_nothing_else() -> None:
         accepted[0].send_bytes(b"\x09" * 40)
         receiver._thread.join(5)
         assert not receiver._thread.is_alive()
+        assert receiver.closed
         assert receiver.take(1, 5.0) == SidePictures()
 
 

@@ -126,6 +126,12 @@ class SideReceiver:
         self._thread = threading.Thread(target=self._run, name="side-read", daemon=True)
         self._thread.start()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the sender has gone, or `close` was called."""
+        with self._changed:
+            return self._closed
+
     def peek(self, number: int) -> SidePictures:
         """What is there for a frame now."""
         with self._changed:
