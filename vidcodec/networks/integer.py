@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,18 @@ def motion_features(vectors: NDArray[np.integer]) -> Ints:
     return np.stack([log_magnitude(np.abs(vectors).sum(-1)), log_magnitude(change)])
 
 
+@cache
+def _cells(parity: int, h: int, w: int) -> tuple[Ints, Ints, Ints]:
+    """Rows and columns of the cells of one colour of the checkerboard in coding order, and their numbers by position:
+    [h + 2, w + 2] with a frame of -1, and -1 on the other colour."""
+    rows, columns = np.nonzero(checkerboard(h, w) ^ bool(parity))
+    place = np.full((h + 2, w + 2), -1)
+    place[1 + rows, 1 + columns] = np.arange(len(rows))
+    for array in (rows, columns, place):
+        array.setflags(write=False)
+    return rows, columns, place
+
+
 @dataclass(frozen=True)
 class IntegerStep:
     """One coding step: channels [first, seen) on the cells of one colour of the checkerboard.
@@ -117,9 +130,8 @@ class IntegerScales:
 
     def cells(self, number: int, h: int, w: int) -> tuple[Ints, Ints]:
         """Rows and columns of the cells of a step, in coding order."""
-        first = checkerboard(h, w)
-        rows, columns = np.nonzero(first if number % 2 == 0 else ~first)
-        return rows.astype(np.int64), columns.astype(np.int64)
+        rows, columns, _ = _cells(number % 2, h, w)
+        return rows, columns
 
     def side(self, z: Ints, vectors: NDArray[np.integer], intra: bool, level: int) -> Ints:
         """Inputs that all steps share, [h, w, inputs]: z interpolated, motion, intra, quality level."""
@@ -136,10 +148,8 @@ class IntegerScales:
         """
         step = self.steps[number]
         _, h, w = symbols.shape
-        rows, columns = self.cells(number, h, w)
+        rows, columns, place = _cells(number % 2, h, w)
         hidden = side[rows, columns].astype(np.float64) @ step.here + step.here_bias
-        place = np.full((h + 2, w + 2), -1)  # cell of this step at each position, in a frame of -1
-        place[1 + rows, 1 + columns] = np.arange(len(rows))
         known = symbols[: step.seen if number % 2 else step.first]
         channel, row, column = np.nonzero(known)
         if number % 2:
