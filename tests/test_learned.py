@@ -50,9 +50,10 @@ def test_receiver_shows_the_very_frames_the_sender_reconstructed(codec, frames, 
 def test_more_quality_gives_more_bits_and_less_error(codec, frames) -> None:
     sizes, errors = [], []
     for quality in (5, 30, 55):
-        packets, states = encode_all(codec, frames[:3], quality)
+        packets, states = encode_all(codec, frames[:6], quality)
         sizes.append(sum(map(len, packets)))
-        errors.append(-psnr_db(states[-1].picture, frames[2]))
+        # The last frame: the tiny model's untrained trunks spoil the first ones, and the loop corrects that.
+        errors.append(-psnr_db(states[-1].picture, frames[5]))
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
     assert errors[0] > errors[-1]
 
