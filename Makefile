@@ -22,6 +22,10 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The long form of the fuzz tests: 100,000 mutated packets and 10,000 mutated control messages.
+fuzz: $(STAMP)
+	VIDCODEC_FUZZ=20 $(BIN)/python -m pytest tests/test_link_fuzz.py
+
 results: $(STAMP)
 	$(BIN)/python -m vidcodec bench results
 
