@@ -216,5 +216,8 @@ def page(results: dict[str, Result]) -> str:
     )
     for name, (title, write) in writers.items():
         if name in results:
-            text += f"{title}{write(results[name]).rstrip()}\n{plots.get(name, '')}\n"
+            try:
+                text += f"{title}{write(results[name]).rstrip()}\n{plots.get(name, '')}\n"
+            except (KeyError, TypeError) as error:
+                raise InputError(f"{name}.json: not of this version ({error}); run 'bench {name}' again") from error
     return text.rstrip() + "\n"
