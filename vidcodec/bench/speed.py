@@ -245,12 +245,15 @@ def _peak_mb(device: str) -> float | None:
         import torch
 
         return torch.cuda.max_memory_allocated() / 1e6
-    if sys.platform == "win32":
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would do elsewhere, but on Linux a child starts with its parent's peak
+        line = next(line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM"))
+        return float(line.split()[1]) / 1e3
+    if sys.platform != "darwin":
         return None
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def machine(threads: int, device: str) -> dict[str, Any]:
