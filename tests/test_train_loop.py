@@ -92,6 +92,11 @@ def test_run_becomes_a_weights_file_that_codes(pictures: Path, tmp_path: Path, m
     packet, state = codec.encode(frame, codec.blank_state(), 20)
     shown, _ = codec.decode(packet, codec.blank_state())
     assert np.array_equal(shown, state.picture) and codec.info.model_id == "s-4"
+    lines: list[str] = []
+    again = Trainer(replace(config, start=str(tmp_path / "s.safetensors")), tmp_path / "next", lines.append)
+    kept = load_checkpoint(tmp_path / "run/best.pt")["average"]
+    assert "0 tensors as initialised" in lines[0]
+    assert all(torch.allclose(t, kept[name], atol=0.01) for name, t in again.model.state_dict().items())
 
 
 def test_deeper_model_keeps_what_a_shallow_one_learned() -> None:

@@ -19,11 +19,20 @@ from vidcodec.packet import NUMBERS, Header
 from vidcodec.train.cache import Item, open_cache
 from vidcodec.train.checkpoint import load_checkpoint
 from vidcodec.train.data import Augmentation, ClipPool
-from vidcodec.weights import save_weights
+from vidcodec.weights import load_weights, save_weights
 
 WEIGHT_UNIT = 64
 FIT_FRAMES = (320, 960)  # the second time with the costs that the first found
 NOTE = "Trained on research-only face data; retrain with `python -m vidcodec train` on data of your own for other uses."
+
+# Names in a weights file and in the model.
+_SCALE_NAMES = {
+    "near": "near.weight",
+    "here": "here.weight",
+    "here_bias": "here.bias",
+    "out": "out.weight",
+    "out_bias": "out.bias",
+}
 
 
 def model_arrays(weights: dict[str, torch.Tensor], groups: Sequence[int]) -> dict[str, NDArray[Any]]:
@@ -33,13 +42,28 @@ def model_arrays(weights: dict[str, torch.Tensor], groups: Sequence[int]) -> dic
         for name, tensor in weights.items()
         if not name.startswith("scales.")
     }
-    names = {"near.weight": "near", "here.weight": "here", "here.bias": "here_bias"}
-    names |= {"out.weight": "out", "out.bias": "out_bias"}
     for number in range(2 * len(groups)):
-        for theirs, ours in names.items():
+        for ours, theirs in _SCALE_NAMES.items():
             tensor = weights[f"scales.steps.{number}.{theirs}"].detach().cpu().numpy().astype(np.float64)
             arrays[f"scales.{number}.{ours}"] = np.rint(tensor * WEIGHT_UNIT).clip(-32768, 32767).astype(np.int16)
     return arrays
+
+
+def trained_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Inverse of `model_arrays` for a weights file: tensors by the model's names, to train on from.
+
+    Raises InputError when the file cannot be read.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    for name, array in load_weights("s", path).arrays.items():
+        kind, _, rest = name.partition(".")
+        if kind == "net":
+            weights[rest] = torch.from_numpy(array.astype(np.float32))
+        elif kind == "scales":
+            number, _, ours = rest.partition(".")
+            theirs = _SCALE_NAMES[ours]
+            weights[f"scales.steps.{number}.{theirs}"] = torch.from_numpy(array.astype(np.float32) / WEIGHT_UNIT)
+    return weights
 
 
 def fit_tables(codec: LearnedCodec, videos: Sequence[Item], frames: int, seed: int) -> dict[str, NDArray[np.uint16]]:

@@ -22,6 +22,7 @@ from vidcodec.train.cache import open_cache
 from vidcodec.train.checkpoint import Average, load_checkpoint, load_matching, save_checkpoint
 from vidcodec.train.config import RunConfig, Stage
 from vidcodec.train.data import ClipPool
+from vidcodec.train.export import trained_weights
 from vidcodec.train.log import RunLog, progress_line
 from vidcodec.train.score import score_of, score_points
 from vidcodec.train.step import code_frame, find_motion, loss_of
@@ -47,7 +48,7 @@ class Trainer:
         self.model = VideoModel(config.model).to(self.device)
         self.model.start_from_basis(torch.from_numpy(transform_basis(config.model.latent)).to(self.device))
         if config.start:
-            left = load_matching(self.model, load_checkpoint(Path(config.start), self.device)["average"])
+            left = load_matching(self.model, _start_weights(Path(config.start)))
             self.say(f"started from {config.start}; {len(left)} tensors as initialised")
         linear = [p for n, p in self.model.named_parameters() if "_linear" in n]
         others = [p for n, p in self.model.named_parameters() if "_linear" not in n]
@@ -265,3 +266,11 @@ class Trainer:
                 },
             )
         self.log.draw()
+
+
+def _start_weights(path: Path) -> dict[str, Tensor]:
+    """Weights to begin from: of another run's checkpoint, or of a weights file."""
+    if path.suffix == ".safetensors":
+        return trained_weights(path)
+    weights: dict[str, Tensor] = load_checkpoint(path)["average"]
+    return weights
