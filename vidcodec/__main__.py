@@ -10,7 +10,11 @@ COMMANDS = {
     "encode": ("vidcodec.files", "encode_main", "video in, .vdc stream out"),
     "decode": ("vidcodec.files", "decode_main", ".vdc stream in, video or pictures out"),
     "info": ("vidcodec.files", "info_main", "frames, bits and quality of a .vdc stream; checks every packet"),
-    "bench": ("vidcodec.bench", "main", "rd | speed | latency | link | paper | results: every figure of the documentation"),
+    "bench": (
+        "vidcodec.bench",
+        "main",
+        "rd | speed | latency | link | paper | results: every figure of the documentation",
+    ),
     "train": ("vidcodec.train", "main", "train a model from videos and portraits"),
 }
 
