@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import TINY, moving_face, tiny_arrays, tiny_codec
+from tests.tiny import RICH, TINY, moving_face, tiny_arrays, tiny_codec
 from vidcodec.codec import State
 from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
 from vidcodec.learned import LearnedCodec
@@ -19,9 +19,9 @@ def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean((a / 255.0 - b / 255.0) ** 2) + 1e-12))
 
 
-@pytest.fixture(scope="module")
-def codec() -> LearnedCodec:
-    return tiny_codec()
+@pytest.fixture(scope="module", params=[TINY, RICH], ids=["plain", "means and fine layers"])
+def codec(request) -> LearnedCodec:
+    return tiny_codec(sizes=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_more_quality_gives_more_bits_and_less_error(codec, frames) -> None:
 
 def test_symbols_do_not_depend_on_threads_or_precision(codec, frames) -> None:
     packets, _ = encode_all(codec, frames, 30)
-    half = tiny_codec(torch.bfloat16)
+    half = tiny_codec(torch.bfloat16, codec.sizes)
     expected = [codec.decode_symbols(Packet.from_bytes(p)) for p in packets]
     threads = torch.get_num_threads()
     try:
@@ -75,7 +75,7 @@ def test_symbols_do_not_depend_on_threads_or_precision(codec, frames) -> None:
 
 def test_pictures_of_another_precision_stay_near(codec, frames) -> None:
     packets, states = encode_all(codec, frames, 30)
-    half, state = tiny_codec(torch.bfloat16), codec.blank_state()
+    half, state = tiny_codec(torch.bfloat16, codec.sizes), codec.blank_state()
     for data, sent, frame in zip(packets, states, frames, strict=True):
         shown, state = half.decode(Packet.from_bytes(data), state)
         assert abs(psnr_db(shown, frame) - psnr_db(sent.picture, frame)) < 0.3
@@ -155,18 +155,18 @@ def test_wrong_arguments_raise_usage_error(codec, frames) -> None:
 
 def test_weights_file_round_trip_and_misfits(tmp_path: Path, codec, frames) -> None:
     path = tmp_path / "t.safetensors"
-    card = {"model_id": "tiny", "sizes": TINY.to_dict()}
-    save_weights(path, tiny_arrays(), card)
+    arrays, card, settings = tiny_arrays(sizes=codec.sizes), {"model_id": "tiny"}, {"sizes": codec.sizes.to_dict()}
+    save_weights(path, arrays, card, settings)
     loaded = LearnedCodec.load("s", "cpu", "fp32", None, path)
     assert loaded.info.model_id == "tiny" and len(loaded.info.weights_sha256) == 64
     packet, _ = codec.encode(frames[0], codec.blank_state(), 20)
     assert loaded.encode(frames[0], loaded.blank_state(), 20)[0].to_bytes() == packet.to_bytes()
-    few = {n: a for n, a in tiny_arrays().items() if n != "net.analysis_linear.weight"}
-    save_weights(path, few, card)
+    few = {n: a for n, a in arrays.items() if n != "net.analysis_linear.weight"}
+    save_weights(path, few, card, settings)
     with pytest.raises(InputError, match="analysis_linear"):
         LearnedCodec.load("s", "cpu", "fp32", None, path)
-    save_weights(path, tiny_arrays(), {"model_id": "tiny"})
-    with pytest.raises(InputError, match="model card"):
+    save_weights(path, arrays, card)
+    with pytest.raises(InputError, match="sizes"):
         LearnedCodec.load("s", "cpu", "fp32", None, path)
 
 

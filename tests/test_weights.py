@@ -13,12 +13,20 @@ from vidcodec.weights import load_weights, save_weights, weights_dir
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, 2], np.int32)}
-    save_weights(tmp_path / "m.safetensors", arrays, {"model_id": "m"})
+    save_weights(tmp_path / "m.safetensors", arrays, {"model_id": "m"}, {"sizes": {"width": 4}})
     weights = load_weights("m", tmp_path / "m.safetensors")
     assert np.array_equal(weights.arrays["a"], arrays["a"]) and weights.arrays["b"].dtype == np.int32
-    assert weights.card["model_id"] == "m"
+    assert weights.card["model_id"] == "m" and weights.settings == {"sizes": {"width": 4}}
     assert weights.sha256 == weights.card["sha256"] == hashlib.sha256(weights.path.read_bytes()).hexdigest()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.json", "m.safetensors"]
+
+
+def test_other_settings_are_other_weights_to_a_peer(tmp_path: Path) -> None:
+    arrays = {"a": np.zeros(3)}
+    for name, boost in (("m", 12.0), ("n", 13.0)):
+        save_weights(tmp_path / f"{name}.safetensors", arrays, {}, {"sizes": {"intra_boost": boost}})
+    one, other = (load_weights("m", tmp_path / f"{name}.safetensors").sha256 for name in ("m", "n"))
+    assert one != other
 
 
 @pytest.mark.parametrize("damage", ["missing", "garbage", "no card", "bad card"])

@@ -1,5 +1,7 @@
 """A learned codec small enough for tests: random weights, the real code."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -10,12 +12,13 @@ from vidcodec.networks.tables import empty_counts, fit_all
 from vidcodec.train.export import model_arrays
 
 TINY = ModelConfig(width=16, latent=32, memory=8, encoder_blocks=1, decoder_blocks=1, groups=(8, 32), scale_hidden=8)
+RICH = replace(TINY, mean_hidden=8, fine_width=16, fine_blocks=1)
 
 
-def tiny_arrays(seed: int = 5) -> dict[str, np.ndarray]:
+def tiny_arrays(seed: int = 5, sizes: ModelConfig = TINY) -> dict[str, np.ndarray]:
     """Arrays of a weights file: a DCT start with random trunks and a random integer scale network."""
     torch.manual_seed(seed)
-    model = VideoModel(TINY)
+    model = VideoModel(sizes)
     from vidcodec.networks.basis import transform_basis
 
     model.start_from_basis(torch.from_numpy(transform_basis(TINY.latent)))
@@ -30,9 +33,9 @@ def tiny_arrays(seed: int = 5) -> dict[str, np.ndarray]:
     return {**arrays, **fit_all(empty_counts())}
 
 
-def tiny_codec(precision: torch.dtype = torch.float32) -> LearnedCodec:
+def tiny_codec(precision: torch.dtype = torch.float32, sizes: ModelConfig = TINY) -> LearnedCodec:
     return LearnedCodec(
-        tiny_arrays(), TINY, model_id="tiny", sha256="0" * 64, device=torch.device("cpu"), precision=precision
+        tiny_arrays(sizes=sizes), sizes, model_id="tiny", sha256="0" * 64, device=torch.device("cpu"), precision=precision
     )
 
 

@@ -24,7 +24,7 @@ from vidcodec.devices import choose_device, limit_threads
 from vidcodec.entropy import Tables
 from vidcodec.errors import DamagedPacket, InputError
 from vidcodec.networks.config import CELL, LEVELS, ModelConfig
-from vidcodec.networks.integer import IntegerScales, Ints
+from vidcodec.networks.integer import IntegerScales, Ints, checkerboard
 from vidcodec.networks.model import Reference, VideoModel, news_of
 from vidcodec.networks.packed import pack
 from vidcodec.networks.search import luma, motion_costs, search
@@ -95,10 +95,10 @@ class LearnedCodec(Codec):
         limit_threads(threads)
         loaded = load_weights(model, weights)
         try:
-            sizes = ModelConfig.from_dict(loaded.card["sizes"])
+            sizes = ModelConfig.from_dict(loaded.settings["sizes"])
             model_id = str(loaded.card["model_id"])
         except (KeyError, ValueError, TypeError) as error:
-            raise InputError(f"model card of {loaded.path}: {error}; it is not one of this version") from error
+            raise InputError(f"weights {loaded.path}: {error} missing or wrong; not of this version") from error
         return cls(loaded.arrays, sizes, model_id=model_id, sha256=loaded.sha256, device=where, precision=dtype)
 
     def encode(self, frame: Frame, state: State, quality: int, number: int | None = None) -> tuple[Packet, State]:
@@ -117,8 +117,8 @@ class LearnedCodec(Codec):
             context = self._context(state, vectors)
             x = torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float() / 255
             with self._cast():
-                y = self.model.analyse(x, context, self._quality(level))[0].float().cpu().numpy()
-        chosen = self.choose(np.nan_to_num(y), vectors, intra, level)
+                y = self.model.analyse(x, context, self._quality(level)).float()
+            chosen = self.choose(torch.nan_to_num(y), context, vectors, intra, level)
         port = EncodePort(self.tables)
         symbols = walk(port, self.scales, CELLS, intra, level, known=chosen)
         body = port.encoder.finish()
@@ -126,22 +126,34 @@ class LearnedCodec(Codec):
         sealed = Header(header.number, header.distance, header.quality, check)
         return Packet(sealed, body), self._after(symbols, context, sealed, level), symbols
 
-    def choose(self, y: NDArray[np.floating], vectors: Ints, intra: bool, level: int) -> FrameSymbols:
-        """Symbols for y [C, h, w] in quantiser steps: the nearest, or the one below where the bits saved are worth it.
+    def choose(self, y: Tensor, context: Reference, vectors: Ints, intra: bool, level: int) -> FrameSymbols:
+        """Symbols for y [1, C, h, w] in quantiser steps: of what its means leave, the nearest whole numbers, or the ones
+        below where the bits saved are worth the error.
 
         Runs at the sender only: the receiver needs no knowledge of how a symbol was chosen.
         """
-        magnitude = np.abs(y)
-        guess = (np.sign(y) * np.floor(magnitude + 0.35)).astype(np.int64)
+        quality = self._quality(level)
+        means = self.model.predicted(y, context, quality)
+        rest = _numpy(y if means is None else y - means)
+        guess = (np.sign(rest) * np.floor(np.abs(rest) + 0.35)).astype(np.int64)
         first = with_side(vectors, guess, self.sizes.groups)
         rows = self.scales.all_indexes(guess, self.scales.side(first.z, vectors, intra, level))
-        table = self.tables["y"]
+        symbols = self._decide(rest, rows)
+        if means is not None:
+            # What the odd cells are predicted from is known only now.
+            means = self.model.predicted(torch.from_numpy(symbols)[None].to(self.device) + means, context, quality)
+            assert means is not None
+            symbols = np.where(checkerboard(CELLS, CELLS), symbols, self._decide(_numpy(y - means), rows))
+        return with_side(vectors, symbols, self.sizes.groups)
+
+    def _decide(self, y: NDArray[np.floating], rows: Ints) -> Ints:
+        """The symbol for each of y [C, h, w] by what it costs in the table of `rows`."""
+        magnitude, table = np.abs(y), self.tables["y"]
         near = np.minimum(np.rint(magnitude).astype(np.int64), table.highs[rows])
         below = np.maximum(near - 1, 0)
         saved = self._cost[rows, near - table.low] - self._cost[rows, below - table.low]
         worth = (magnitude - below) ** 2 - (magnitude - near) ** 2 > self.sizes.bit_price * saved
-        symbols = (np.sign(y) * np.where(worth, near, below)).astype(np.int64)
-        return with_side(vectors, symbols, self.sizes.groups)
+        return np.asarray(np.sign(y) * np.where(worth, near, below), np.int64)
 
     def decode(self, packet: Packet, state: State) -> tuple[Frame, State]:
         reference = reference_state(self, packet.header, state)
@@ -189,7 +201,16 @@ class LearnedCodec(Codec):
         if not bool(news.any()):  # nothing new: the same picture and memory, at no cost
             held = context
         else:
-            with torch.inference_mode(), self._cast():
-                held = self.model.synthesise(y.float(), news, context, self._quality(level))
+            quality = self._quality(level)
+            with torch.inference_mode():
+                y_hat = self.model.latent(y.float(), context, quality)
+                with self._cast():
+                    held = self.model.synthesise(y_hat, news, context, quality)
         picture = (held.picture[0].permute(1, 2, 0) * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy()
         return State(header.number, picture, held)
+
+
+def _numpy(y: Tensor) -> NDArray[np.float32]:
+    """[1, C, h, w] on any device to [C, h, w]."""
+    values: NDArray[np.float32] = y[0].cpu().numpy()
+    return values

@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 from vidcodec.errors import InputError
 
 
+SETTINGS = "settings"  # name of the entry in a file's metadata
+
+
 @dataclass(frozen=True)
 class Weights:
-    """A model's arrays by name, its card, and the sha256 of the safetensors file (64 hexadecimal digits)."""
+    """A model's arrays by name, its settings, its card, and the sha256 of the safetensors file (64 hexadecimal digits).
+
+    The settings stand in the file itself: whatever decoding depends on is under the hash that two ends compare. The card
+    is for people.
+    """
 
     arrays: Mapping[str, NDArray[Any]]
+    settings: Mapping[str, Any]
     card: Mapping[str, Any]
     sha256: str
     path: Path
@@ -47,19 +55,32 @@ def load_weights(model: str, path: Path | None = None) -> Weights:
     try:
         data = file.read_bytes()
         arrays = load(data)
+        settings = json.loads(_metadata(data).get(SETTINGS, "{}"))
         card = json.loads(file.with_suffix(".json").read_text("utf-8"))
     except (OSError, SafetensorError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         raise InputError(f"weights {file}: {reason}; give --weights FILE or reinstall the package") from error
-    return Weights(arrays, card, hashlib.sha256(data).hexdigest(), file)
+    return Weights(arrays, settings, card, hashlib.sha256(data).hexdigest(), file)
 
 
-def save_weights(file: Path, arrays: Mapping[str, NDArray[Any]], card: Mapping[str, Any]) -> None:
-    """Write weights and card so that a reader never sees half a file."""
+def _metadata(data: bytes) -> dict[str, str]:
+    """The strings of a safetensors file's header: eight bytes of length, little-endian, and a JSON object."""
+    length = int.from_bytes(data[:8], "little")
+    found: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    return found
+
+
+def save_weights(
+    file: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    card: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Write weights, with their settings, and card so that a reader never sees half a file."""
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    data = save(contiguous)
+    data = save(contiguous, {SETTINGS: json.dumps(settings)} if settings else None)
     full_card = {**card, "sha256": hashlib.sha256(data).hexdigest()}
     file.parent.mkdir(parents=True, exist_ok=True)
     for target, content in (

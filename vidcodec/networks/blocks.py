@@ -44,6 +44,61 @@ class Trunk(nn.Module):
         return h
 
 
+class Means(nn.Module):
+    """What y is likely to be: from the memory for all cells, and for the odd cells of a checkerboard from the even ones.
+
+    Both ends compute it in floating point and add it after decoding, so it never takes part in reading a packet.
+    Starts by predicting zero.
+    """
+
+    def __init__(self, latent: int, memory: int, hidden: int) -> None:
+        super().__init__()
+        self.near = nn.Conv2d(latent, hidden, 3, padding=1, bias=False)
+        self.here = nn.Linear(4 * memory, hidden)
+        self.by_quality = nn.Linear(4, hidden, bias=False)
+        self.out = nn.Linear(hidden, latent)
+        with torch.no_grad():
+            self.near.weight.mul_(3.0)
+            self.out.weight.mul_(0.02)
+            self.out.bias.zero_()
+
+    def ground(self, memory: Tensor, quality: Tensor) -> Tensor:
+        """What all cells know: memory [B, M, 2h, 2w] and quality [B] to [B, h, w, hidden]."""
+        here = self.here(F.pixel_unshuffle(memory, 2).permute(0, 2, 3, 1))
+        return here + self.by_quality(quality_features(quality))[:, None, None]
+
+    def forward(self, ground: Tensor, y: Tensor | None = None) -> Tensor:
+        """Means [B, C, h, w], in units of the picture, from the ground and, if given, y [B, C, h, w] in the same units,
+        zero where not decoded yet."""
+        h = ground if y is None else self.near(y).permute(0, 2, 3, 1) + ground
+        return self.out(F.relu(h)).permute(0, 3, 1, 2)
+
+
+class Fine(nn.Module):
+    """Last layers at 1/4 resolution, where edges are seen: picture and trunk features to a correction of the picture.
+
+    An 8x8 patch of three colours is 192 numbers and a trunk is narrower; a 4x4 patch is 48. Starts by adding nothing.
+    """
+
+    def __init__(self, features: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(features, 4 * (width // 2))
+        self.enter = nn.Linear(3 * 16 + width // 2, width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.leave = nn.Linear(width, 3 * 16)
+        with torch.no_grad():
+            self.leave.weight.mul_(0.02)
+            self.leave.bias.zero_()
+
+    def forward(self, picture: Tensor, features: Tensor) -> Tensor:
+        """picture [B, 3, H, W] in 0..1, features [B, H/8, W/8, F] to a correction [B, 3, H, W]."""
+        up = F.pixel_shuffle(self.down(features).permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+        h = self.enter(torch.cat([to_patches(picture - 0.5, 4).to(up.dtype), up], -1))
+        for block in self.blocks:
+            h = block(h)
+        return from_patches(self.leave(h), 4)
+
+
 def quality_features(quality: Tensor) -> Tensor:
     """Qualities [B] in 0..63 to smooth features [B, 4]: powers of quality mapped to -1..1."""
     t = quality.to(torch.float32) / 31.5 - 1.0

@@ -20,6 +20,8 @@ class ModelConfig:
     memory: channels of the features carried from frame to frame. encoder_blocks, decoder_blocks: depth of the trunks.
     groups: ends of the channel groups of y, coded one after the other; the last is `latent`.
     scale_hidden: width of the integer network that chooses the entropy tables.
+    mean_hidden: width of the network that predicts y from the memory and from the cells coded before; 0: no prediction.
+    fine_width, fine_blocks: channels and depth of the last layers, at 1/4 resolution; 0: none.
     lambda_low, lambda_high: weight of the distortion (MSE on [0,1]) against bits per pixel at level 0 and 63.
     pattern: offsets from a packet's quality to the level that its frame is coded at, by frame number: what a good frame
     shows is copied by the next ones, so it is worth more bits than they are.
@@ -34,6 +36,9 @@ class ModelConfig:
     decoder_blocks: int = 10
     groups: tuple[int, ...] = (16, 48, 128)
     scale_hidden: int = 32
+    mean_hidden: int = 0
+    fine_width: int = 0
+    fine_blocks: int = 2
     lambda_low: float = 12.0
     lambda_high: float = 4000.0
     pattern: tuple[float, ...] = (8.0, -6.0, -3.0, -6.0)

@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidcodec.networks.blocks import Trunk, from_patches, quality_features, to_patches
+from vidcodec.networks.blocks import Fine, Means, Trunk, from_patches, quality_features, to_patches
 from vidcodec.networks.config import CELL, LEVELS, PATCH, ModelConfig
 from vidcodec.networks.motion import dense_flow, warp
-from vidcodec.networks.scales import ScaleModel
+from vidcodec.networks.scales import ScaleModel, checkerboard
 
 
 class Reference(NamedTuple):
@@ -49,6 +49,8 @@ class VideoModel(nn.Module):
         self.log_gain = nn.Parameter(torch.zeros(4, config.latent))
         self.log_gain_inverse = nn.Parameter(torch.zeros(4, config.latent))
         self.scales = ScaleModel(config)
+        self.means = Means(config.latent, config.memory, config.mean_hidden) if config.mean_hidden else None
+        self.fine = Fine(width, config.fine_width, config.fine_blocks) if config.fine_width else None
         with torch.no_grad():
             self.analysis_head.weight.mul_(0.02)
             self.analysis_head.bias.zero_()
@@ -102,8 +104,35 @@ class VideoModel(nn.Module):
         y = (linear + self.analysis_head(h)).permute(0, 3, 1, 2).float()
         return y * self.gains(quality)[0]
 
+    def predicted(self, y_hat: Tensor | None, context: Reference, quality: Tensor) -> Tensor | None:
+        """Means of y in quantiser steps, [B, C, h, w]; None for a model without.
+
+        Those of the even cells of a checkerboard know the memory; those of the odd cells also the even cells of y_hat
+        (symbols plus means, [B, C, h, w]; its odd cells are not looked at). Without y_hat those of the even cells alone
+        are right.
+        """
+        if self.means is None:
+            return None
+        up, down = self.gains(quality)
+        ground = self.means.ground(context.memory, quality)
+        even = self.means(ground).float() * up
+        if y_hat is None:
+            return even
+        first = checkerboard(*y_hat.shape[2:], y_hat.device)
+        odd = self.means(ground, y_hat * down * first).float() * up
+        return torch.where(first, even, odd)
+
+    def latent(self, symbols: Tensor, context: Reference, quality: Tensor) -> Tensor:
+        """y_hat of symbols [B, C, h, w]: symbols plus their means, even cells first and then the odd ones."""
+        even = self.predicted(None, context, quality)
+        if even is None:
+            return symbols
+        means = self.predicted(symbols + even, context, quality)
+        assert means is not None
+        return symbols + means
+
     def synthesise(self, y_hat: Tensor, news: Tensor, context: Reference, quality: Tensor) -> Reference:
-        """Symbols y_hat [B, C, h, w] (whole numbers), news [B, 1, h, w] in {0, 1}, to the next reference."""
+        """y_hat [B, C, h, w] (see `latent`), news [B, 1, h, w] in {0, 1}, to the next reference."""
         y = y_hat * self.gains(quality)[1]
         residual = from_patches(self.synthesis_linear(y.permute(0, 2, 3, 1)), CELL).float()
         wide = F.max_pool2d(news, 3, 1, 1)
@@ -119,6 +148,8 @@ class VideoModel(nn.Module):
         patch = 3 * PATCH * PATCH
         detail, fresh, gate = torch.split(self.synthesis_head(h), [patch, self.config.memory, self.config.memory], -1)
         picture = context.picture + _masked(residual, mask1) + from_patches(detail, PATCH).float() * mask1
+        if self.fine is not None:
+            picture = picture + self.fine(picture, h).float() * mask1
         fresh, gate = (t.permute(0, 3, 1, 2).float() for t in (fresh, gate))
         memory = context.memory + torch.sigmoid(gate) * (torch.tanh(fresh) - context.memory) * mask8
         return Reference(picture.clamp(0, 1), memory)

@@ -37,6 +37,8 @@ class Stage:
     steps: optimiser steps. crop: pixels, a multiple of 64. batch: running clips (each rank has its own).
     window: frames back-propagated through at a time; the state runs on from step to step.
     lengths: shortest and longest run from a blank state, in frames.
+    short_share: share of the running clips that end with their first window, so that frames without a reference, which
+    a call begins and recovers with, are met often enough to be learned.
     lr, lr_end: learning rate at the start and end of the stage, cosine between them. warmup: steps of linear rise.
     quality_low, quality_high: range that a clip's quality is drawn from.
     quality_wander: standard deviation of its change from window to window.
@@ -51,6 +53,7 @@ class Stage:
     batch: int = 8
     window: int = 3
     lengths: tuple[int, int] = (6, 400)
+    short_share: float = 0.25
     lr: float = 8e-4
     lr_end: float = 8e-4
     warmup: int = 0

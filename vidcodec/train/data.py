@@ -66,18 +66,21 @@ class ClipPool:
         lengths: tuple[int, int],
         augmentation: Augmentation,
         seed: int,
+        short: int = 0,
     ) -> None:
+        """`short`: how many of the clips, the first ones, end after one frame, that is with the window they begin in."""
         self.videos, self.pictures = list(videos), list(pictures)
         self.weights = item_weights(self.videos) if self.videos else np.zeros(0)
         counts = np.array([len(p.frames) for p in self.pictures], np.float64)
         self.picture_weights = counts / counts.sum() if counts.size else counts
         self.crop, self.lengths, self.augmentation = crop, lengths, augmentation
+        self.short = short
         self.rng = np.random.default_rng(seed)
-        self.clips = [self._draw() for _ in range(batch)]
+        self.clips = [self._draw(index) for index in range(batch)]
         for clip in self.clips:  # so that they do not all end together
             clip.left = int(self.rng.integers(1, clip.left + 1))
 
-    def _draw(self) -> _Clip:
+    def _draw(self, index: int) -> _Clip:
         rng, a = self.rng, self.augmentation
         still = rng.random() < a.still_share
         from_pictures = not self.videos or (bool(self.pictures) and rng.random() < a.picture_share)
@@ -93,7 +96,7 @@ class ClipPool:
         size = float(np.clip(size, 0.3 * min(height, width), min(height, width)))
         moving = (from_pictures and not still) or rng.random() < a.jitter_share
         light = rng.random() < a.light_share
-        low, high = self.lengths
+        low, high = (1, 1) if index < self.short else self.lengths
         return _Clip(
             frames=frames,
             position=0 if len(frames) == 1 else start,
@@ -119,7 +122,7 @@ class ClipPool:
         """The next `count` frames of every clip: uint8 RGB [count, B, S, S, 3], and bool [B]: starts anew here."""
         for index, clip in enumerate(self.clips):
             if clip.left <= 0:
-                self.clips[index] = self._draw()
+                self.clips[index] = self._draw(index)
         starts = np.array([clip.fresh for clip in self.clips])
         out = np.empty((count, len(self.clips), self.crop, self.crop, 3), np.uint8)
         for index, clip in enumerate(self.clips):

@@ -113,13 +113,12 @@ def export(run: Path, out: Path) -> str:
         tables = fit_tables(codec, videos, frames, seed=settings["seed"])
     card = {
         "model_id": f"{out.name}-{kept['step']}",
-        "sizes": sizes.to_dict(),
         "steps": kept["step"],
         "training_seconds": round(kept["seconds"]),
         "dev_score": kept["score"],
         "data": [Path(s).name for s in settings["data"]["videos"] + settings["data"]["pictures"]],
         "terms": NOTE,
     }
-    save_weights(out.with_suffix(".safetensors"), {**arrays, **tables}, card)
+    save_weights(out.with_suffix(".safetensors"), {**arrays, **tables}, card, {"sizes": sizes.to_dict()})
     size = out.with_suffix(".safetensors").stat().st_size
     return f"{out}.safetensors: {size / 1e6:.2f} MB, step {kept['step']}, score {kept['score']:.4f}"

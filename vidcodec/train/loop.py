@@ -119,6 +119,7 @@ class Trainer:
             lengths=stage.lengths,
             augmentation=self.config.augmentation,
             seed=pool_seed,
+            short=round(stage.batch * stage.short_share),
         )
         state = self.model.blank(stage.batch, stage.crop, stage.crop, self.device)
         older = state
@@ -164,7 +165,8 @@ class Trainer:
                 state = result.state
                 weight = torch.from_numpy(weights).to(self.device, torch.float32)
                 context_weight = stage.context_weight if k else 0.0
-                loss = loss_of(result, weight, rate_weight, context_weight, stage.crop**2)
+                scale = torch.tensor([sizes.weight(q) for q in quality], dtype=torch.float32, device=self.device)
+                loss = loss_of(result, weight, scale, rate_weight=rate_weight, context_weight=context_weight)
                 total = total + loss / stage.window
                 bits += float(result.bits.mean().detach()) / stage.crop**2 / stage.window
                 error += float(result.error.log10().mean().detach()) / stage.window

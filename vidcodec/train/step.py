@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vidcodec.networks.config import CELL
 from vidcodec.networks.model import Reference, VideoModel, news_of
-from vidcodec.networks.scales import decide, laplace_bits
+from vidcodec.networks.scales import checkerboard, decide, laplace_bits
 from vidcodec.networks.search import luma, motion_costs, search
 
 
@@ -60,14 +60,16 @@ def code_frame(
     with cast:
         y = model.analyse(x, context, quality)
     with torch.no_grad():
-        guess = torch.sign(y) * torch.floor(y.abs() + 0.35)
-        symbols = decide(y, model.scales(guess, vectors, intra, quality), model.config.bit_price)
+        symbols = _choose(model, y, context, vectors, intra, quality)
+        y_hat = model.latent(symbols, context, quality)
+    means = model.predicted(y_hat, context, quality)
     log_scale = model.scales(symbols, vectors, intra, quality)
     bits = laplace_bits(symbols, log_scale).sum((1, 2, 3))
-    # The scales learn from the true symbols; y learns from noise in place of rounding, which is smooth and, in a
-    # region that ought to be silent, charges for coming near the threshold.
-    soft = laplace_bits(y + noise, log_scale.detach()).sum((1, 2, 3)) if noise is not None else bits
-    y_hat = y + (symbols - y.detach())
+    # The scales learn from the true symbols; y and its means learn from noise in place of rounding, which is smooth
+    # and, in a region that ought to be silent, charges for coming near the threshold.
+    rest = y if means is None else y - means
+    soft = laplace_bits(rest + noise, log_scale.detach()).sum((1, 2, 3)) if noise is not None else bits
+    y_hat = y + (y_hat - y.detach())
     with cast:
         state = model.synthesise(y_hat, news_of(symbols, vectors, intra), context, quality)
     error = (state.picture - x).square().mean((1, 2, 3))
@@ -75,12 +77,33 @@ def code_frame(
     return FrameResult(state, error, context_error, soft, bits, symbols)
 
 
-def loss_of(result: FrameResult, weight: Tensor, rate_weight: float, context_weight: float, pixels: int) -> Tensor:
-    """Scalar loss of one frame: lambda * D + R, divided by sqrt(lambda) so that no quality drowns the others.
+def _choose(
+    model: VideoModel, y: Tensor, context: Reference, vectors: Tensor, intra: Tensor, quality: Tensor
+) -> Tensor:
+    """Symbols for y by rate and distortion, as `LearnedCodec.choose` does it."""
+    price = model.config.bit_price
+    means = model.predicted(y, context, quality)
+    rest = y if means is None else y - means
+    guess = torch.sign(rest) * torch.floor(rest.abs() + 0.35)
+    scales = model.scales(guess, vectors, intra, quality)
+    symbols = decide(rest, scales, price)
+    if means is None:
+        return symbols
+    means = model.predicted(symbols + means, context, quality)
+    assert means is not None
+    return torch.where(checkerboard(*y.shape[2:], y.device), symbols, decide(y - means, scales, price))
+
+
+def loss_of(
+    result: FrameResult, weight: Tensor, nominal: Tensor, *, rate_weight: float, context_weight: float
+) -> Tensor:
+    """Scalar loss of one frame: lambda * D + R, divided by the square root of the clip's nominal lambda so that no
+    quality drowns the others, while within a clip a bit is a bit, in an intra frame as in any other.
 
     D holds also the error of the prediction, which charges the frame before for what it leaves behind: detail that
     lasts is worth more than this frame, noise that does not is worth nothing.
     """
+    pixels = result.state.picture.shape[2] * result.state.picture.shape[3]
     rate = (result.soft_bits + result.bits) / pixels
     distortion = result.error + context_weight * result.context_error
-    return ((weight * distortion + rate_weight * rate) * (100.0 / weight) ** 0.5).mean()
+    return ((weight * distortion + rate_weight * rate) * (100.0 / nominal) ** 0.5).mean()
