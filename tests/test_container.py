@@ -24,7 +24,7 @@ def written() -> bytes:
 
 def test_golden_file() -> None:
     head = b'{"fps":29.97,"model_id":"seed","version":1,"weights_sha256":"' + b"ab" * 32 + b'"}'
-    frames = bytes.fromhex("00000800000c004d") + b"one" + bytes.fromhex("00000000000500810c004e")
+    frames = bytes.fromhex("0000080001804d00") + b"one" + bytes.fromhex("00000000000400a1804e")
     assert written() == b"VDC1" + len(head).to_bytes(2, "big") + head + frames
 
 
@@ -36,7 +36,7 @@ def test_stream_comes_back_with_its_lost_frames() -> None:
 
 def test_file_cut_anywhere_gives_what_came_before_and_one_error() -> None:
     data = written()
-    start = len(data) - 22
+    start = len(data) - 21
     for end in range(len(data)):
         file = io.BytesIO(data[:end])
         got: list[Packet | None] = []

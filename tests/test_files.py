@@ -54,7 +54,20 @@ def test_info_counts_what_is_in_a_stream(tmp_path: Path, capsys: pytest.CaptureF
     figures = json.loads(capsys.readouterr().out)
     assert (figures["model_id"], figures["frames"], figures["lost_frames"]) == ("seed", 5, 0)
     assert figures["mean_quality"] == 1
+    parts = figures["header_bits_per_frame"] + figures["y_bits_per_frame"]
+    assert figures["header_bits_per_frame"] == 40 and figures["bits_per_frame"] - 8 < parts <= figures["bits_per_frame"]
     assert figures["bytes"] < stream.stat().st_size < figures["bytes"] + 300
+
+
+def test_info_splits_the_bits_of_the_learned_codec(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = tmp_path / "x.vdc"
+    assert main(["encode", "sample", str(stream), "--model", "s", "--quality", "20", "--frames", "6"]) == 0
+    capsys.readouterr()
+    assert main(["info", str(stream), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    parts = [figures[f"{name}_bits_per_frame"] for name in ("header", "motion", "z", "y")]
+    assert parts[0] == (40 + 5 * 32) / 6 and all(bits > 0 for bits in parts)
+    assert abs(sum(parts) - figures["bits_per_frame"]) < 8
 
 
 def test_stream_cut_short_gives_the_frames_before_the_cut_and_status_5(

@@ -35,7 +35,12 @@ def tiny_arrays(seed: int = 5, sizes: ModelConfig = TINY) -> dict[str, np.ndarra
 
 def tiny_codec(precision: torch.dtype = torch.float32, sizes: ModelConfig = TINY) -> LearnedCodec:
     return LearnedCodec(
-        tiny_arrays(sizes=sizes), sizes, model_id="tiny", sha256="0" * 64, device=torch.device("cpu"), precision=precision
+        tiny_arrays(sizes=sizes),
+        sizes,
+        model_id="tiny",
+        sha256="0" * 64,
+        device=torch.device("cpu"),
+        precision=precision,
     )
 
 

@@ -88,6 +88,15 @@ class Codec(ABC):
             DamagedPacket: the bytes are no frame of this codec. `state` stays usable.
         """
 
+    def part_bits(self, packet: Packet) -> dict[str, float]:
+        """What the parts of a packet cost in bits, by name: `header`, and what the model has of its own (`motion`, `z`,
+        `y`). Needs no reference. Those are ideal costs; with them the sum is within a byte of the packet.
+
+        Raises:
+            DamagedPacket: the bytes are no frame of this codec.
+        """
+        return {"header": 8.0 * len(packet.header), "body": 8.0 * len(packet.body)}
+
 
 def next_header(frame: Frame, state: State, quality: int, qualities: int, number: int | None) -> Header:
     """Check the arguments of `Codec.encode` and number the frame. The checksum is still zero."""

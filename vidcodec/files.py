@@ -5,9 +5,9 @@ These are commands: they stand above everything else, so they may use the sender
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +15,7 @@ from vidcodec.cli import add_shared, check_shared, set_up_logging
 from vidcodec.codec import Codec, Frame, load_codec
 from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
 from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
-from vidcodec.packet import HEADER_BYTES, Packet
+from vidcodec.packet import Packet
 from vidcodec.replay import Replay
 
 DEFAULT_KBPS = 40.0
@@ -30,8 +30,9 @@ class Totals:
     lost: int = 0
     packet_bytes: int = 0
     quality_sum: int = 0
+    part_bits: dict[str, float] = field(default_factory=dict)
 
-    def add(self, packet: Packet | None) -> None:
+    def add(self, packet: Packet | None, parts: Mapping[str, float] | None = None) -> None:
         if packet is None:
             self.lost += 1
             return
@@ -39,6 +40,8 @@ class Totals:
         self.intra += packet.header.distance == 0
         self.packet_bytes += len(packet)
         self.quality_sum += packet.header.quality
+        for name, bits in (parts or {}).items():
+            self.part_bits[name] = self.part_bits.get(name, 0.0) + bits
 
 
 def encode_main(argv: Sequence[str] | None) -> int:
@@ -154,7 +157,7 @@ def info_main(argv: Sequence[str] | None) -> int:
                 except MissingReference:
                     if not totals.lost:
                         raise
-                totals.add(packet)
+                totals.add(packet, codec.part_bits(packet) if packet is not None else None)
         except DamagedPacket as error:
             raise DamagedPacket(f"{options.source}: record {totals.frames + totals.lost}: {error}") from error
     figures = _figures(info, totals)
@@ -179,7 +182,7 @@ def _figures(info: StreamInfo, totals: Totals) -> dict[str, object]:
         "kbps": totals.packet_bytes * 8 / 1000 / seconds if seconds else 0.0,
         "bytes": totals.packet_bytes,
         "bits_per_frame": totals.packet_bytes * 8 / count,
-        "header_bits_per_frame": HEADER_BYTES * 8,
+        **{f"{name}_bits_per_frame": bits / count for name, bits in totals.part_bits.items()},
         "mean_quality": totals.quality_sum / count,
     }
 

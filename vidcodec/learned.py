@@ -166,12 +166,20 @@ class LearnedCodec(Codec):
 
     def decode_symbols(self, packet: Packet) -> FrameSymbols:
         """The whole numbers that a packet says; needs no reference. Raises DamagedPacket."""
+        return self._read(packet)[0]
+
+    def part_bits(self, packet: Packet) -> dict[str, float]:
+        bits = self._read(packet)[1].bits()
+        side = bits["parts"] + bits["totals"] + bits["z"]
+        return {"header": 8.0 * len(packet.header), "motion": bits["motion"], "z": side, "y": bits["y"]}
+
+    def _read(self, packet: Packet) -> tuple[FrameSymbols, DecodePort]:
         intra, level = self._level(packet.header)
         port = DecodePort(self.tables, packet.body)
         symbols = walk(port, self.scales, CELLS, intra, level, known=None)
         if checksum(packet.header.prefix(), b"".join(port.coded)) != packet.header.checksum:
             raise DamagedPacket(f"packet {packet.header.number}: checksum does not match; wait for the next one")
-        return symbols
+        return symbols, port
 
     def _level(self, header: Header) -> tuple[bool, int]:
         """Whether a frame is an intra frame, and the level it is coded at."""

@@ -1,24 +1,25 @@
-"""The packet: one frame on the wire, a header of five bytes and a body. Bytes only.
+"""The packet: one frame on the wire, a header of four bytes (five where the reference is not the last frame) and a body.
 
-    bit   0         10        16        22  24              40
-          | number  | distance| quality |0 0|   checksum     | body ...
+    bit   0         10  11        17             32          40
+          | number  | 1 | quality |   checksum   | body ...            reference: the frame before
+          | number  | 0 | quality |   checksum   |0 0| distance | body ...   any other, or none
 
 All fields are big-endian, most significant bit first. `number` counts sent frames modulo 1024. `distance` is how many
-frames back the reference lies, 0 meaning none (blank state, an intra frame). Two reserved bits are zero. `checksum` is
-the lower half of CRC-32 (ISO 3309) over the first three bytes and the decoded symbols: it protects what was decoded
-and not how it was written, so that it also catches a decoder that disagrees with the encoder.
+frames back the reference lies, 0 meaning none (blank state, an intra frame); nearly always it is 1, which takes one bit.
+`checksum` is the lower 15 bits of CRC-32 (ISO 3309) over the other fields and the decoded symbols: it protects what was
+decoded and not how it was written, so that it also catches a decoder that disagrees with the encoder.
 """
 
-import struct
 import zlib
 from dataclasses import dataclass
 
 from vidcodec.errors import DamagedPacket
 
-HEADER_BYTES = 5
+HEADER_BYTES = 4  # of most packets; those that do not refer to the frame before have one more
 NUMBERS = 1024
 MAX_DISTANCE = 63
 QUALITIES = 64
+CHECKSUMS = 1 << 15
 MAX_PACKET_BYTES = 1 << 16
 
 
@@ -30,7 +31,7 @@ class Header:
         number: frame number modulo 1024.
         distance: frames back to the reference, 1..63; 0 = no reference.
         quality: rate point, 0 (fewest bits)..63.
-        checksum: 16 bits, see `checksum`.
+        checksum: 15 bits, see `checksum`.
 
     Raises:
         ValueError: a field is out of its range.
@@ -46,7 +47,7 @@ class Header:
             0 <= self.number < NUMBERS
             and 0 <= self.distance <= MAX_DISTANCE
             and 0 <= self.quality < QUALITIES
-            and 0 <= self.checksum <= 0xFFFF
+            and 0 <= self.checksum < CHECKSUMS
         ):
             raise ValueError(f"header field out of range: {self}")
 
@@ -56,8 +57,34 @@ class Header:
         return (self.number - self.distance) % NUMBERS if self.distance else None
 
     def prefix(self) -> bytes:
-        """The first three bytes: all but the checksum."""
+        """All fields but the checksum as three bytes: number 10 bits, distance 6, quality 6, two zeros."""
         return (self.number << 14 | self.distance << 8 | self.quality << 2).to_bytes(3, "big")
+
+    def to_bytes(self) -> bytes:
+        """Four bytes, or five where the distance is not 1."""
+        near = self.distance == 1
+        first = (self.number << 22 | near << 21 | self.quality << 15 | self.checksum).to_bytes(4, "big")
+        return first if near else first + bytes([self.distance])
+
+    def __len__(self) -> int:
+        return HEADER_BYTES + (self.distance != 1)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Header":
+        """Parse the header that a packet begins with.
+
+        Raises:
+            DamagedPacket: too short, or a distance that has another form or none.
+        """
+        if len(data) < HEADER_BYTES:
+            raise DamagedPacket(f"packet of {len(data)} bytes: a header has at least {HEADER_BYTES}")
+        bits = int.from_bytes(data[:4], "big")
+        distance = 1
+        if not bits >> 21 & 1:
+            if len(data) == HEADER_BYTES or data[4] == 1 or data[4] > MAX_DISTANCE:
+                raise DamagedPacket("packet header without a valid distance: made by a newer version or damaged")
+            distance = data[4]
+        return cls(bits >> 22, distance, bits >> 15 & (QUALITIES - 1), bits & (CHECKSUMS - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +95,32 @@ class Packet:
     body: bytes
 
     def __len__(self) -> int:
-        return HEADER_BYTES + len(self.body)
+        return len(self.header) + len(self.body)
 
     def to_bytes(self) -> bytes:
-        return self.header.prefix() + struct.pack(">H", self.header.checksum) + self.body
+        return self.header.to_bytes() + self.body
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Packet":
         """Parse a packet. The body is not looked at: `Codec.decode` does that.
 
         Raises:
-            DamagedPacket: shorter than a header, longer than 65,536 bytes, or a reserved bit is set.
+            DamagedPacket: no header, or longer than 65,536 bytes.
         """
-        if not HEADER_BYTES <= len(data) <= MAX_PACKET_BYTES:
-            raise DamagedPacket(f"packet of {len(data)} bytes: expected {HEADER_BYTES} to {MAX_PACKET_BYTES}")
-        bits = int.from_bytes(data[:3], "big")
-        if bits & 3:
-            raise DamagedPacket("packet header has a reserved bit set: made by a newer version or damaged")
-        (check,) = struct.unpack_from(">H", data, 3)
-        header = Header(bits >> 14, bits >> 8 & MAX_DISTANCE, bits >> 2 & (QUALITIES - 1), check)
-        return cls(header, bytes(data[HEADER_BYTES:]))
+        if len(data) > MAX_PACKET_BYTES:
+            raise DamagedPacket(f"packet of {len(data)} bytes: expected at most {MAX_PACKET_BYTES}")
+        header = Header.from_bytes(data)
+        return cls(header, bytes(data[len(header) :]))
 
 
 def checksum(prefix: bytes, symbols: bytes) -> int:
-    """Checksum of a packet: CRC-32 of the header prefix and the symbols, cut to 16 bits.
+    """Checksum of a packet: CRC-32 of the header prefix and the symbols, cut to 15 bits.
 
     Args:
         prefix: `Header.prefix()`.
         symbols: every symbol of the frame in coding order as little-endian int16.
     """
-    return zlib.crc32(symbols, zlib.crc32(prefix)) & 0xFFFF
+    return zlib.crc32(symbols, zlib.crc32(prefix)) & (CHECKSUMS - 1)
 
 
 def unwrap(number: int, near: int) -> int:

@@ -74,14 +74,22 @@ class StillCodec(Codec):
         return Packet(header, coder.finish()), self._state(header, symbols)
 
     def decode(self, packet: Packet, state: State) -> tuple[Frame, State]:
+        after = self._state(packet.header, self._symbols(packet))
+        return after.picture, after
+
+    def part_bits(self, packet: Packet) -> dict[str, float]:
+        bits = self._tables.bits(self._symbols(packet), self._rows(packet.header.quality))
+        return {"header": 8.0 * len(packet.header), "y": bits}
+
+    def _symbols(self, packet: Packet) -> NDArray[np.int32]:
+        """The whole numbers that a packet says. Raises DamagedPacket."""
         header = packet.header
         if header.distance or header.quality >= self.info.qualities:
             raise DamagedPacket(f"frame {header.number}: no packet of model {self.info.model_id!r}")
         symbols = SymbolDecoder(packet.body).take(self._tables, self._rows(header.quality))
         if checksum(header.prefix(), symbols.astype("<i2").tobytes()) != header.checksum:
             raise DamagedPacket(f"frame {header.number}: checksum does not match")
-        after = self._state(header, symbols)
-        return after.picture, after
+        return symbols
 
     def latents(self, frame: Frame) -> NDArray[np.float32]:
         """Latents before quantisation, `[C, side, side]` float32."""

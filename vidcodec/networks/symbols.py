@@ -72,11 +72,20 @@ class DecodePort:
     def __init__(self, tables: Mapping[str, Tables], body: bytes) -> None:
         self.tables, self.decoder = tables, SymbolDecoder(body)
         self.coded: list[bytes] = []
+        self.parts: list[tuple[str, Ints, Ints]] = []  # (table, rows, symbols) of every part read
 
     def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
         taken = self.decoder.take(self.tables[table], rows)
         self.coded.append(taken.astype("<i2").tobytes())
+        self.parts.append((table, rows, taken))
         return taken.astype(np.int64)
+
+    def bits(self) -> dict[str, float]:
+        """Ideal cost in bits of what was read, by the name of its tables."""
+        sums = dict.fromkeys(self.tables, 0.0)
+        for name, rows, symbols in self.parts:
+            sums[name] += self.tables[name].bits(symbols, rows)
+        return sums
 
 
 class CountPort:
