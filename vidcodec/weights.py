@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from vidcodec.errors import InputError
 
-
 SETTINGS = "settings"  # name of the entry in a file's metadata
 
 
