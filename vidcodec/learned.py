@@ -127,7 +127,7 @@ class LearnedCodec(Codec):
         return Packet(sealed, body), self._after(symbols, context, sealed, level), symbols
 
     def choose(self, y: Tensor, context: Reference, vectors: Ints, intra: bool, level: int) -> FrameSymbols:
-        """Symbols for y [1, C, h, w] in quantiser steps: of what its means leave, the nearest whole numbers, or the ones
+        """Symbols for y [1, C, h, w] in quantiser steps: of what its means leave, the nearest whole numbers, or those
         below where the bits saved are worth the error.
 
         Runs at the sender only: the receiver needs no knowledge of how a symbol was chosen.

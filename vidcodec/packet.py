@@ -1,13 +1,13 @@
-"""The packet: one frame on the wire, a header of four bytes (five where the reference is not the last frame) and a body.
+"""The packet: one frame on the wire, a header of four or five bytes and a body.
 
     bit   0         10  11        17             32          40
           | number  | 1 | quality |   checksum   | body ...            reference: the frame before
           | number  | 0 | quality |   checksum   |0 0| distance | body ...   any other, or none
 
 All fields are big-endian, most significant bit first. `number` counts sent frames modulo 1024. `distance` is how many
-frames back the reference lies, 0 meaning none (blank state, an intra frame); nearly always it is 1, which takes one bit.
-`checksum` is the lower 15 bits of CRC-32 (ISO 3309) over the other fields and the decoded symbols: it protects what was
-decoded and not how it was written, so that it also catches a decoder that disagrees with the encoder.
+frames back the reference lies, 0 meaning none (blank state, an intra frame); nearly always it is 1, and takes a bit.
+`checksum` is the lower 15 bits of CRC-32 (ISO 3309) over the other fields and the decoded symbols: it protects what
+was decoded and not how it was written, so that it also catches a decoder that disagrees with the encoder.
 """
 
 import zlib

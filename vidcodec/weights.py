@@ -19,8 +19,8 @@ SETTINGS = "settings"  # name of the entry in a file's metadata
 class Weights:
     """A model's arrays by name, its settings, its card, and the sha256 of the safetensors file (64 hexadecimal digits).
 
-    The settings stand in the file itself: whatever decoding depends on is under the hash that two ends compare. The card
-    is for people.
+    The settings stand in the file itself: whatever decoding depends on is under the hash that two ends compare. The
+    card is for people.
     """
 
     arrays: Mapping[str, NDArray[Any]]

@@ -45,7 +45,7 @@ class Trunk(nn.Module):
 
 
 class Means(nn.Module):
-    """What y is likely to be: from the memory for all cells, and for the odd cells of a checkerboard from the even ones.
+    """What y is likely to be: from the memory for all cells, for the odd cells of a checkerboard also from the even.
 
     Both ends compute it in floating point and add it after decoding, so it never takes part in reading a packet.
     Starts by predicting zero.

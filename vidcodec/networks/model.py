@@ -118,7 +118,7 @@ class VideoModel(nn.Module):
         even = self.means(ground).float() * up
         if y_hat is None:
             return even
-        first = checkerboard(*y_hat.shape[2:], y_hat.device)
+        first = checkerboard(y_hat.shape[2], y_hat.shape[3], y_hat.device)
         odd = self.means(ground, y_hat * down * first).float() * up
         return torch.where(first, even, odd)
 

@@ -77,8 +77,9 @@ class DecodePort:
     def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
         taken = self.decoder.take(self.tables[table], rows)
         self.coded.append(taken.astype("<i2").tobytes())
-        self.parts.append((table, rows, taken))
-        return taken.astype(np.int64)
+        read = taken.astype(np.int64)
+        self.parts.append((table, rows, read))
+        return read
 
     def bits(self) -> dict[str, float]:
         """Ideal cost in bits of what was read, by the name of its tables."""

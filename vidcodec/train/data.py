@@ -68,7 +68,7 @@ class ClipPool:
         seed: int,
         short: int = 0,
     ) -> None:
-        """`short`: how many of the clips, the first ones, end after one frame, that is with the window they begin in."""
+        """`short`: how many of the clips, the first ones, end after one frame, so with the window they begin in."""
         self.videos, self.pictures = list(videos), list(pictures)
         self.weights = item_weights(self.videos) if self.videos else np.zeros(0)
         counts = np.array([len(p.frames) for p in self.pictures], np.float64)

@@ -60,7 +60,7 @@ def code_frame(
     with cast:
         y = model.analyse(x, context, quality)
     with torch.no_grad():
-        symbols = _choose(model, y, context, vectors, intra, quality)
+        symbols = _choose(model, y, context, vectors=vectors, intra=intra, quality=quality)
         y_hat = model.latent(symbols, context, quality)
     means = model.predicted(y_hat, context, quality)
     log_scale = model.scales(symbols, vectors, intra, quality)
@@ -78,7 +78,7 @@ def code_frame(
 
 
 def _choose(
-    model: VideoModel, y: Tensor, context: Reference, vectors: Tensor, intra: Tensor, quality: Tensor
+    model: VideoModel, y: Tensor, context: Reference, *, vectors: Tensor, intra: Tensor, quality: Tensor
 ) -> Tensor:
     """Symbols for y by rate and distortion, as `LearnedCodec.choose` does it."""
     price = model.config.bit_price
@@ -91,7 +91,7 @@ def _choose(
         return symbols
     means = model.predicted(symbols + means, context, quality)
     assert means is not None
-    return torch.where(checkerboard(*y.shape[2:], y.device), symbols, decide(y - means, scales, price))
+    return torch.where(checkerboard(y.shape[2], y.shape[3], y.device), symbols, decide(y - means, scales, price))
 
 
 def loss_of(
