@@ -165,8 +165,7 @@ class Trainer:
                 state = result.state
                 weight = torch.from_numpy(weights).to(self.device, torch.float32)
                 context_weight = stage.context_weight if k else 0.0
-                scale = torch.tensor([sizes.weight(q) for q in quality], dtype=torch.float32, device=self.device)
-                loss = loss_of(result, weight, scale, rate_weight=rate_weight, context_weight=context_weight)
+                loss = loss_of(result, weight, rate_weight, context_weight)
                 total = total + loss / stage.window
                 bits += float(result.bits.mean().detach()) / stage.crop**2 / stage.window
                 error += float(result.error.log10().mean().detach()) / stage.window

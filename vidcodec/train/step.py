@@ -94,11 +94,8 @@ def _choose(
     return torch.where(checkerboard(y.shape[2], y.shape[3], y.device), symbols, decide(y - means, scales, price))
 
 
-def loss_of(
-    result: FrameResult, weight: Tensor, nominal: Tensor, *, rate_weight: float, context_weight: float
-) -> Tensor:
-    """Scalar loss of one frame: lambda * D + R, divided by the square root of the clip's nominal lambda so that no
-    quality drowns the others, while within a clip a bit is a bit, in an intra frame as in any other.
+def loss_of(result: FrameResult, weight: Tensor, rate_weight: float, context_weight: float) -> Tensor:
+    """Scalar loss of one frame: lambda * D + R, divided by sqrt(lambda) so that no quality drowns the others.
 
     D holds also the error of the prediction, which charges the frame before for what it leaves behind: detail that
     lasts is worth more than this frame, noise that does not is worth nothing.
@@ -106,4 +103,4 @@ def loss_of(
     pixels = result.state.picture.shape[2] * result.state.picture.shape[3]
     rate = (result.soft_bits + result.bits) / pixels
     distortion = result.error + context_weight * result.context_error
-    return ((weight * distortion + rate_weight * rate) * (100.0 / nominal) ** 0.5).mean()
+    return ((weight * distortion + rate_weight * rate) * (100.0 / weight) ** 0.5).mean()
