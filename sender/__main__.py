@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from vidcodec.stopping import Stopping
     from vidcodec.web.callpage import CallPage
 
-DEFAULT_KBPS = 40.0
 DEMO_S = 10.0
-FEW_QUALITIES = 16
-"""A codec of so few qualities codes stills and meets no bitrate of a call: unasked it gets its middle quality."""
-
 BASELINES = ("vp8", "h264", "av1", "h265", "vp9", "bicubic2x", "bicubic4x", "bicubic8x", "none")
 
 
@@ -249,13 +245,10 @@ class Sender:
             UsageError: the codec has no such quality.
         """
         from sender.call import CallOptions
+        from vidcodec.rate import quality_or_rate
 
-        options, count = self.options, codec.info.qualities
-        if options.quality is not None and options.quality >= count:
-            raise UsageError(f"--quality {options.quality}: model {codec.info.model_id!r} has 0 to {count - 1}")
-        quality, bitrate = options.quality, options.bitrate
-        if quality is None and bitrate is None:
-            quality, bitrate = (count // 2, None) if count < FEW_QUALITIES else (None, DEFAULT_KBPS)
+        options, info = self.options, codec.info
+        quality, bitrate = quality_or_rate(options.quality, options.bitrate, info.qualities, info.model_id)
         return CallOptions(
             quality=quality,
             bitrate_kbps=bitrate,

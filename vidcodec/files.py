@@ -14,11 +14,9 @@ from typing import BinaryIO
 from vidcodec.cli import add_shared, check_shared, set_up_logging
 from vidcodec.codec import Codec, Frame, load_codec
 from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
-from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
+from vidcodec.errors import DamagedPacket, InputError, MissingReference
 from vidcodec.packet import HEADER_BYTES, Packet
 from vidcodec.replay import Replay
-
-DEFAULT_KBPS = 40.0
 
 
 @dataclass
@@ -57,7 +55,9 @@ def encode_main(argv: Sequence[str] | None) -> int:
     from sender.crop import crop_frames
     from vidcodec.metrics import mse as frame_mse
     from vidcodec.metrics import psnr_db
-    from vidcodec.rate import RateControl
+    from vidcodec.rate import DEFAULT_KBPS, RateControl, quality_or_rate
+
+    quality, kbps = quality_or_rate(options.quality, options.bitrate, codec.info.qualities, codec.info.model_id)
 
     with ExitStack() as stack:
         source = stack.enter_context(open_source(options.source, paced=False))
@@ -65,8 +65,7 @@ def encode_main(argv: Sequence[str] | None) -> int:
         file = stack.enter_context(_open(options.out, "wb"))
         info = StreamInfo(codec.info.model_id, codec.info.weights_sha256, source.fps)
         writer = StreamWriter(file, info)
-        quality = _fixed_quality(options, codec)
-        control = RateControl.start(options.bitrate or DEFAULT_KBPS, source.fps, codec.info.qualities)
+        control = RateControl.start(kbps or DEFAULT_KBPS, source.fps, codec.info.qualities)
         state, totals, error = codec.blank_state(), Totals(), 0.0
         for index, picture in enumerate(pictures):
             if index == options.frames:
@@ -182,17 +181,6 @@ def _figures(info: StreamInfo, totals: Totals) -> dict[str, object]:
         "header_bits_per_frame": HEADER_BYTES * 8,
         "mean_quality": totals.quality_sum / count,
     }
-
-
-def _fixed_quality(options: argparse.Namespace, codec: Codec) -> int | None:
-    """The quality asked for, or None where a bitrate is to be held. Asked for neither, a codec of few qualities (one
-    that codes stills, at no rate near a call's) gets its middle one."""
-    count = codec.info.qualities
-    if options.quality is not None and options.quality >= count:
-        raise UsageError(f"--quality {options.quality}: model {codec.info.model_id!r} has 0 to {count - 1}")
-    if options.quality is None and options.bitrate is None and count < 16:
-        return count // 2
-    return int(options.quality) if options.quality is not None else None
 
 
 def _codec(options: argparse.Namespace, model: str) -> Codec:
