@@ -1,15 +1,18 @@
 """`python -m sender`: camera or file -> face crop -> encoder -> a receiver, here (`--loopback`) or elsewhere."""
 
 import argparse
+import logging
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidcodec.cli import add_shared, check_shared, link_options, run, set_up_logging
+from vidcodec.cli import add_shared, check_shared, link_options, run
 from vidcodec.errors import InputError, UsageError, VidcodecError
+from vidcodec.logs import say, set_up_logging
+from vidcodec.settings import EPILOG, naming_origins, parse
 
 if TYPE_CHECKING:
     from sender.call import Call, CallOptions
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from vidcodec.codec import Codec
     from vidcodec.stopping import Stopping
     from vidcodec.web.callpage import CallPage
+
+log = logging.getLogger("sender")
 
 DEMO_S = 10.0
 BASELINES = ("vp8", "h264", "av1", "h265", "vp9", "bicubic2x", "bicubic4x", "bicubic8x", "none")
@@ -29,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m sender",
         description="Send a call: capture, cut out the face, encode, send. "
         "`python -m sender --loopback` shows it all on this machine.",
+        epilog=EPILOG,
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--loopback", action="store_true", help="start a receiver on this machine and call it")
@@ -68,9 +74,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="loopback for 10 s; write side_by_side.mp4, side_by_side.png and report.json into DIR",
     )
-    add_shared(
-        parser, "report", "duration", "frames", "ice-server", "ice-user", "relay-only", "impair", "seed", "log-level"
-    )
+    add_shared(parser, "report", "duration", "frames", "ice-server", "ice-user", "relay-only", "impair", "seed")
+    add_shared(parser, "log-level", "log-json", "config")
     return parser
 
 
@@ -120,7 +125,7 @@ def receiver_arguments(options: argparse.Namespace) -> list[str]:
         value = getattr(options, name.replace("-", "_"))
         if value is not None:
             arguments += [f"--{name}", str(value)]
-    return arguments
+    return [*arguments, "--log-json"] if options.log_json else arguments
 
 
 def with_token(url: str, token_file: str | None) -> str:
@@ -217,6 +222,7 @@ class Sender:
                     flush=True,
                 )
                 self.called = True
+                log.info("connected", extra={"connected_s": call.connected_s, "model_id": info.model_id})
                 # To the very end: a signal while the last figures are exchanged must not lose them.
                 stack.enter_context(self.stop.deferred())
                 with LiveFigures(info.model_id) as figures:
@@ -275,12 +281,16 @@ def list_devices() -> int:
 
 def send(argv: Sequence[str] | None) -> int:
     """Body of the command."""
-    options = make_parser().parse_args(argv)
-    set_up_logging(options.log_level)
+    options = parse(make_parser(), argv, "sender")
+    set_up_logging(options.log_level, options.log_json)
     if options.list_devices:
         return list_devices()
-    check_options(options)
+    with naming_origins(options):
+        check_options(options)
+        return _send(options)
 
+
+def _send(options: argparse.Namespace) -> int:
     from vidcodec.report import write_report
     from vidcodec.stopping import Stopping
     from vidcodec.terminal import print_report
@@ -290,13 +300,14 @@ def send(argv: Sequence[str] | None) -> int:
         try:
             return sender.run()
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            say("interrupted")
             return 0
         finally:
             if options.report:
                 write_report(sender.report, options.report)
             if sender.called:
                 print_report(sender.report)
+                log.info("the call is over", extra={"report": asdict(sender.report)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,13 +1,13 @@
 """What every command shares: options with one name and one meaning, and errors that end in one line and a status."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vidcodec.errors import UsageError, VidcodecError
+from vidcodec.logs import say, say_error
 
 if TYPE_CHECKING:
     from vidcodec.link import LinkOptions
@@ -62,6 +62,8 @@ SHARED: dict[str, dict[str, Any]] = {
         default="warning",
         help="how much to log (default: %(default)s)",
     ),
+    "log-json": dict(action="store_true", help="log lines and errors as JSON, one object a line"),
+    "config": dict(metavar="FILE.toml", help="read options from this file: bitrate = 40, or in a table for a command"),
     "seed": dict(type=int, metavar="N", default=0, help="seed of everything random (default: %(default)s)"),
 }
 
@@ -144,19 +146,12 @@ def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     try:
         return body(argv)
     except VidcodecError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(error, error.exit_status)
         return error.exit_status
     except BrokenPipeError:
         # The reader of our output went away (`... | head`): not an error of ours, and nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
-
-
-def set_up_logging(level: str) -> None:
-    """Log to stderr, one line an event, our own loggers at `level` and other packages' at warnings."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    for name in ("vidcodec", "sender", "receiver"):
-        logging.getLogger(name).setLevel(level.upper())
