@@ -84,9 +84,12 @@ class Call:
         options: CallOptions,
         side: SideSender | None,
         page: CallPage | None = None,
+        *,
+        log: CallLog | None = None,
     ) -> None:
         info = codec.info
-        self.log = CallLog(CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision))
+        figures = CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision)
+        self.log: CallLog = CallLog(figures) if log is None else log
         self._codec = codec
         self._source = source
         self._options = options
@@ -125,6 +128,11 @@ class Call:
         )
         self._link = self._connector.connect()
         return self._link.code
+
+    @property
+    def link(self) -> SenderLink | None:
+        """The present session with the receiver, None before the first."""
+        return self._link
 
     @property
     def connected_s(self) -> float:
