@@ -231,7 +231,7 @@ class Receiver:
         with self.stop.deferred():
             try:
                 page = self._page
-                measurer = Measurer(self._side, codec.info, call.fps, options.record, options.snapshot, page=page)
+                measurer = Measurer(self._side, codec.info, call.fps, options.record or (), options.snapshot, page=page)
                 call.start(window, measurer, page, self._camera)
                 with LiveFigures(codec.info.model_id, quiet) as figures:
                     error = self._watch(call, window, figures)
@@ -299,7 +299,9 @@ def _receive(options: argparse.Namespace) -> int:
     from vidcodec.report import check_writable, write_report
     from vidcodec.stopping import Stopping
 
-    for option in ("report", "record", "snapshot"):
+    for file in options.record or ():
+        check_writable(file, "--record")
+    for option in ("report", "snapshot"):
         check_writable(getattr(options, option), f"--{option}")
     with Stopping() as stop:
         receiver = Receiver(options, stop)

@@ -99,7 +99,7 @@ def check_options(options: argparse.Namespace) -> None:
         if options.connect:
             raise UsageError("--demo shows a loopback call: leave out --connect")
         options.loopback = True
-        options.record = options.record or str(options.demo / "side_by_side.mp4")
+        options.record = options.record or [str(options.demo / "side_by_side.mp4")]
         options.snapshot = options.snapshot or str(options.demo / "side_by_side.png")
         options.report = options.report or str(options.demo / "report.json")
         options.loop = True
@@ -113,7 +113,9 @@ def check_options(options: argparse.Namespace) -> None:
                 raise UsageError(f"--{name} works where the call is shown: give it to the receiver, or use --loopback")
         if options.display == "window":
             raise UsageError("--display window works where the call is shown: give it to the receiver")
-    for name in ("report", "record", "snapshot"):
+    for file in options.record or ():
+        check_writable(file, "--record")
+    for name in ("report", "snapshot"):
         check_writable(getattr(options, name), f"--{name}")
 
 
@@ -121,10 +123,12 @@ def receiver_arguments(options: argparse.Namespace) -> list[str]:
     """Options that the receiver of a loopback call gets from the sender's."""
     arguments = ["--model", options.model, "--display", options.display, "--log-level", options.log_level]
     arguments += ["--device", options.device, "--precision", options.precision]
-    for name in ("weights", "threads", "web", "metrics", "virtual-camera", "record", "snapshot"):
+    for name in ("weights", "threads", "web", "metrics", "virtual-camera", "snapshot"):
         value = getattr(options, name.replace("-", "_"))
         if value is not None:
             arguments += [f"--{name}", str(value)]
+    for file in options.record or ():
+        arguments += ["--record", file]
     return [*arguments, "--log-json"] if options.log_json else arguments
 
 
@@ -162,8 +166,8 @@ class Sender:
 
     def run(self) -> int:
         """Make the call; returns the exit status."""
-        from sender.capture import open_source_or_sample
         from sender.loopback import LoopbackReceiver
+        from sender.resending import RecordedSource, SharedCodec
         from vidcodec.codec import load_codec
         from vidcodec.realtime import call_threads, prepare
 
@@ -171,18 +175,15 @@ class Sender:
         url = with_token(options.connect, options.token_file) if options.connect else None
         self._link_options = link_options(options)
         with ExitStack() as stack:
-            loop = options.loop or options.input == "sample"
-            source, notice = open_source_or_sample(
-                options.input, width=options.width, height=options.height, fps=options.fps, loop=loop
-            )
-            stack.enter_context(source)
-            if notice:
-                print(notice, flush=True)
+            source = stack.enter_context(self._open_source())
             loopback = stack.enter_context(LoopbackReceiver(receiver_arguments(options))) if options.loopback else None
             weights = Path(options.weights) if options.weights else None
             threads = call_threads(options.threads)
             codec = load_codec(options.model, options.device, options.precision, threads, weights)
             prepare(codec)
+            if isinstance(source, RecordedSource):
+                codec = SharedCodec(codec)
+                source.use(codec)
             if url is None:
                 assert loopback is not None  # check_options: one of the two
                 url = loopback.url()
@@ -196,6 +197,24 @@ class Sender:
                 print(*page.lines, sep="\n", flush=True)
             self._call(codec, source, url, loopback, page)
         return 0
+
+    def _open_source(self) -> "Source":
+        """The source that was named, or what stands in for none."""
+        from sender.capture import open_source_or_sample
+        from sender.resending import RecordedSource, is_recording, settle_options
+
+        options = self.options
+        if is_recording(options.input):
+            recording = RecordedSource(Path(options.input), options.loop)
+            settle_options(options, recording.info)
+            return recording
+        loop = options.loop or options.input == "sample"
+        source, notice = open_source_or_sample(
+            options.input, width=options.width, height=options.height, fps=options.fps, loop=loop
+        )
+        if notice:
+            print(notice, flush=True)
+        return source
 
     def _call(
         self,
@@ -245,16 +264,19 @@ class Sender:
         figures.update(call.log.live(), call.baseline_name)
 
     def _call_options(self, codec: "Codec") -> "CallOptions":
-        """Quality or bitrate: what was asked for, else what suits the codec.
+        """Quality or bitrate: what was asked for, else what suits the codec; neither for packets sent as they stand.
 
         Raises:
             UsageError: the codec has no such quality.
         """
         from sender.call import CallOptions
+        from sender.resending import is_recording
         from vidcodec.rate import quality_or_rate
 
         options, info = self.options, codec.info
         quality, bitrate = quality_or_rate(options.quality, options.bitrate, info.qualities, info.model_id)
+        if is_recording(options.input) and options.quality is None and options.bitrate is None:
+            quality = bitrate = None
         return CallOptions(
             quality=quality,
             bitrate_kbps=bitrate,

@@ -46,7 +46,7 @@ class CallOptions:
 
     Attributes:
         quality: fixed rate point; None to hold `bitrate_kbps`.
-        bitrate_kbps: payload rate to hold when `quality` is None.
+        bitrate_kbps: payload rate to hold when `quality` is None; None with it to send recorded packets as they stand.
         crop: what part of the picture is sent.
         baseline: codec beside ours, one of `vidcodec.baselines.live.CHOICES`.
         baseline_scale: 1, 2, 4, 8, or None for the best at the rate.
@@ -179,6 +179,7 @@ class Call:
             wire_bytes=packet_wire_bytes,
             on_coded=self._measurer.put,
             most=options.frames,
+            resend=options.quality is None and options.bitrate_kbps is None,
         )
         settings = Settings(
             options.quality,
@@ -233,7 +234,7 @@ class Call:
             self._link.close()
         self._closed = None
         try:
-            link = self._link = self._connector.connect_again(path.counts.sent, wait_s, wants_to_stop)
+            link = self._link = self._connector.connect_again(path.next_number, wait_s, wants_to_stop)
         except PeerError as error:
             self._closed = Closed("lost", error)
             return False

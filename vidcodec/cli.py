@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ICE_PASSWORD = "VIDCODEC_ICE_PASSWORD"
 
 SHARED: dict[str, dict[str, Any]] = {
-    "input": dict(metavar="SOURCE", help="camera index, video file, or 'sample' (the bundled clip)"),
+    "input": dict(metavar="SOURCE", help="camera index, video file, recorded .vdc, or 'sample' (the bundled clip)"),
     "model": dict(choices=("seed", "s"), help="which codec (default: %(default)s)"),
     "weights": dict(metavar="FILE", help="safetensors file to use instead of the bundled weights"),
     "bitrate": dict(
@@ -41,7 +41,11 @@ SHARED: dict[str, dict[str, Any]] = {
         const="480p",
         help="show what is received as a camera to other programs, 640x480 (default) or 1280x720",
     ),
-    "record": dict(metavar="FILE", help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets)"),
+    "record": dict(
+        action="append",
+        metavar="FILE",
+        help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets); repeatable, once for each kind",
+    ),
     "report": dict(metavar="FILE.json", help="write the final figures to this file"),
     "duration": dict(type=float, metavar="S", help="stop after this many seconds"),
     "frames": dict(type=int, metavar="N", help="stop after this many frames"),
@@ -99,10 +103,15 @@ def check_shared(options: argparse.Namespace) -> None:
     Raises:
         UsageError: a number is out of its range, two options exclude each other, or a file has an ending nobody writes.
     """
-    for name, endings in ENDINGS.items():
-        file = getattr(options, name, None)
-        if file and not file.lower().endswith(endings):
-            raise UsageError(f"--{name} {file}: the name must end in {' or '.join(endings)}")
+    recordings = getattr(options, "record", None) or []
+    snapshot = getattr(options, "snapshot", None)
+    for name, files in (("record", recordings), ("snapshot", [snapshot] if snapshot else [])):
+        for file in files:
+            if not file.lower().endswith(ENDINGS[name]):
+                raise UsageError(f"--{name} {file}: the name must end in {' or '.join(ENDINGS[name])}")
+    kinds = [file.lower().rpartition(".")[2] for file in recordings]
+    if len(set(kinds)) < len(kinds):
+        raise UsageError(f"--record {recordings[-1]}: give one file of each kind")
     for name in ("bitrate", "duration", "frames", "threads"):
         value = getattr(options, name, None)
         if value is not None and not 0 < value < float("inf"):
