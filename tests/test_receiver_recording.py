@@ -154,17 +154,17 @@ def test_recordings_of_a_call_whose_receiver_is_killed_open_and_agree(tmp_path: 
     words = ["--loopback", "--input", "sample", "--model", "seed", "--fps", "10", "--display", "none"]
     for film in films.values():
         words += ["--record", str(film)]
-    with Command("sender", *words, "--impair", "loss=5", "--quality", "2") as sender:
+    with Command("sender", *words, "--impair", "loss=5", "--quality", "0") as sender:
         sender.wait_for("connected")
-        until_s = time.monotonic() + 60
-        while len(packets(films[".vdc"])) < 60 and time.monotonic() < until_s:
+        until_s = time.monotonic() + 90
+        while len(packets(films[".vdc"])) < 45 and time.monotonic() < until_s:
             time.sleep(0.2)
         (receiver,) = children(sender.pid)
         os.kill(receiver, signal.SIGKILL)
         assert sender.wait() == 4, "the sender says that its receiver is gone"
     kept = packets(films[".vdc"])
-    assert len(kept) >= 60
-    assert len(read(films[".mp4"])) > 10
+    assert len(kept) >= 45
+    assert len(read(films[".mp4"])) > 5, "all but its last second"
     replay = Replay(load_codec("seed", threads=1))
     decoded = iter([replay.decode(packet) for packet in kept if packet is not None])
     shown = [row[:, 192:384] for row in read(films[".mkv"])]
