@@ -227,3 +227,12 @@ def test_settings_need_no_heavy_module(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["2", "[]"]
+
+
+def test_example_of_the_documentation_is_read_by_both_ends(tmp_path: Path) -> None:
+    document = (ROOT / "docs" / "call.md").read_text("utf-8")
+    file = written(tmp_path, document.partition("```toml\n")[2].partition("```")[0])
+    options = sender("--config", file)
+    assert (options.bitrate, options.input, options.log_json, options.model) == (35.0, "0", True, "s")
+    options = parse(receiver_parser(), ["--config", file], "receiver")
+    assert (options.record, options.ice_server) == (["call.mkv", "call.vdc"], ["stun:stun.example.org:3478"])
