@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -236,3 +237,17 @@ def test_example_of_the_documentation_is_read_by_both_ends(tmp_path: Path) -> No
     assert (options.bitrate, options.input, options.log_json, options.model) == (35.0, "0", True, "s")
     options = parse(receiver_parser(), ["--config", file], "receiver")
     assert (options.record, options.ice_server) == (["call.mkv", "call.vdc"], ["stun:stun.example.org:3478"])
+
+
+def test_every_variable_that_is_spoken_of_is_an_option_or_known() -> None:
+    """One that is missing among the known ones would end every command that runs beside it."""
+    options = {variable(name) for make in (make_parser, receiver_parser) for name in options_of(make())}
+    files = [ROOT / "Makefile", *(ROOT / ".ci").glob("*")]
+    for folder in ("vidcodec", "sender", "receiver", "tests", "docs"):
+        files += [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.md")]
+    spoken: set[str] = set()
+    for file in files:
+        if file.is_file() and file.name != Path(__file__).name:
+            spoken |= set(re.findall(r"\bVIDCODEC_[A-Z_]*[A-Z]", file.read_text("utf-8", errors="replace")))
+    assert {"VIDCODEC_TOKEN", "VIDCODEC_DATA"} <= spoken
+    assert spoken <= options | OTHER_VARIABLES
