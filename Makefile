@@ -9,10 +9,12 @@ TORCH_CONSTRAINTS ?= -c tests/constraints.txt
 STAMP := $(VENV)/.installed
 export SVT_LOG ?= 1
 
-.PHONY: demo test check results fuzz clean
+.PHONY: demo install test check results fuzz clean
 
 demo: $(STAMP)
 	$(BIN)/python -m sender --loopback --input sample --demo demo
+
+install: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

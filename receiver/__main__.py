@@ -1,17 +1,20 @@
 """`python -m receiver`: listen for a sender, show its call, write the report."""
 
 import argparse
+import logging
 import os
 import queue
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidcodec.cli import add_shared, check_shared, link_options, run, set_up_logging
+from vidcodec.cli import add_shared, check_shared, link_options, run
 from vidcodec.errors import InputError, PeerError, VidcodecError
+from vidcodec.logs import say, say_error, set_up_logging
+from vidcodec.settings import EPILOG, naming_origins, parse
 
 if TYPE_CHECKING:
     from receiver.call import Call
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from vidcodec.stopping import Stopping
     from vidcodec.web.callpage import CallPage
 
+log = logging.getLogger("receiver")
+
 TOKEN_VARIABLE = "VIDCODEC_TOKEN"
 DEFAULT_LISTEN = "127.0.0.1:8443"
 
@@ -32,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m receiver",
         description="Receive a call: wait for a sender, decode and show what it sends, write a report.",
+        epilog=EPILOG,
     )
     parser.add_argument(
         "--listen",
@@ -50,9 +56,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_shared(parser, "model", "weights", "device", "precision", "threads", "display", "web")
     add_shared(parser, "metrics", "virtual-camera", "record")
     parser.add_argument("--snapshot", metavar="FILE.png", help="write the last picture of the call, with its figures")
-    add_shared(
-        parser, "report", "duration", "frames", "ice-server", "ice-user", "relay-only", "impair", "seed", "log-level"
-    )
+    add_shared(parser, "report", "duration", "frames", "ice-server", "ice-user", "relay-only", "impair", "seed")
+    add_shared(parser, "log-level", "log-json", "config")
     return parser
 
 
@@ -185,7 +190,7 @@ class Receiver:
             on_frame=framed,
             on_stats=lambda link, stats: self._by_link[id(link)].on_stats(stats),
             on_bye=lambda link, stats: self._by_link[id(link)].on_bye(stats),
-            on_refused=lambda error: print(f"a sender was refused: {error}", file=sys.stderr, flush=True),
+            on_refused=lambda error: say(f"a sender was refused: {error}"),
         )
         info = codec.info
         hello = Hello(BITSTREAM_VERSION, info.model_id, info.weights_sha256, width=FRAME_SIZE, height=FRAME_SIZE)
@@ -220,12 +225,13 @@ class Receiver:
         options = self.options
         quiet = self._side is not None
         error: BaseException | None = None
+        log.info("a call began", extra={"fps": call.fps})
         if not quiet:
             print(f"call at {call.fps:.3g} fps, code {call.code}", flush=True)
         with self.stop.deferred():
             try:
                 page = self._page
-                measurer = Measurer(self._side, codec.info, call.fps, options.record, options.snapshot, page=page)
+                measurer = Measurer(self._side, codec.info, call.fps, options.record or (), options.snapshot, page=page)
                 call.start(window, measurer, page, self._camera)
                 with LiveFigures(codec.info.model_id, quiet) as figures:
                     error = self._watch(call, window, figures)
@@ -244,11 +250,12 @@ class Receiver:
             write_report(self.report, options.report)
         if not quiet:
             print_report(self.report)
+        log.info("the call is over", extra={"report": asdict(self.report)})
         if error is None:
             return 0
         if not isinstance(error, VidcodecError):
             raise error
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        say_error(error, error.exit_status)
         return error.exit_status
 
     def _watch(self, call: "Call", window: "Window | None", figures: object) -> BaseException | None:
@@ -280,14 +287,21 @@ class Receiver:
 
 def receive(argv: Sequence[str] | None) -> int:
     """Body of the command."""
-    options = make_parser().parse_args(argv)
+    options = parse(make_parser(), argv, "receiver")
+    set_up_logging(options.log_level, options.log_json)
+    with naming_origins(options):
+        return _receive(options)
+
+
+def _receive(options: argparse.Namespace) -> int:
     check_shared(options)
-    set_up_logging(options.log_level)
 
     from vidcodec.report import check_writable, write_report
     from vidcodec.stopping import Stopping
 
-    for option in ("report", "record", "snapshot"):
+    for file in options.record or ():
+        check_writable(file, "--record")
+    for option in ("report", "snapshot"):
         check_writable(getattr(options, option), f"--{option}")
     with Stopping() as stop:
         receiver = Receiver(options, stop)

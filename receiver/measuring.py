@@ -1,5 +1,6 @@
 """After a frame was shown: compare it with its original, and record it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Measurer:
         side: where originals come from, in loopback.
         codec: what decodes the packets, for the head of a .vdc.
         fps: nominal frame rate of the call.
-        record: file to record into, or None.
+        record: files to record into, at most one of each kind.
         snapshot: PNG file for the last complete picture of the call, or None.
         page: shows what was measured, or None.
 
@@ -50,7 +51,7 @@ class Measurer:
         side: SideReceiver | None,
         codec: CodecInfo,
         fps: float,
-        record: str | None,
+        record: Sequence[str],
         snapshot: str | None,
         *,
         page: CallPage | None = None,
@@ -62,10 +63,10 @@ class Measurer:
         self.recording = True
         self._measured = 0
         self._last: tuple[Picture, SidePictures] | None = None
-        ending = Path(record).suffix.lower() if record else ""
-        self._lossless = LosslessRecorder(record, fps) if record and ending == ".mkv" else None
-        self._movie = ViewRecorder(record, fps) if record and ending == ".mp4" else None
-        self._packets = PacketRecorder(record, codec, fps) if record and ending == ".vdc" else None
+        files = {Path(file).suffix.lower(): file for file in record}
+        self._lossless = LosslessRecorder(files[".mkv"], fps) if ".mkv" in files else None
+        self._movie = ViewRecorder(files[".mp4"], fps) if ".mp4" in files else None
+        self._packets = PacketRecorder(files[".vdc"], codec, fps) if ".vdc" in files else None
 
     @property
     def has_film(self) -> bool:

@@ -1,15 +1,18 @@
 """`python -m sender`: camera or file -> face crop -> encoder -> a receiver, here (`--loopback`) or elsewhere."""
 
 import argparse
+import logging
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidcodec.cli import add_shared, check_shared, link_options, run, set_up_logging
+from vidcodec.cli import add_shared, check_shared, link_options, run
 from vidcodec.errors import InputError, UsageError, VidcodecError
+from vidcodec.logs import say, set_up_logging
+from vidcodec.settings import EPILOG, naming_origins, parse
 
 if TYPE_CHECKING:
     from sender.call import Call, CallOptions
@@ -19,11 +22,9 @@ if TYPE_CHECKING:
     from vidcodec.stopping import Stopping
     from vidcodec.web.callpage import CallPage
 
-DEFAULT_KBPS = 40.0
-DEMO_S = 10.0
-FEW_QUALITIES = 16
-"""A codec of so few qualities codes stills and meets no bitrate of a call: unasked it gets its middle quality."""
+log = logging.getLogger("sender")
 
+DEMO_S = 10.0
 BASELINES = ("vp8", "h264", "av1", "h265", "vp9", "bicubic2x", "bicubic4x", "bicubic8x", "none")
 
 
@@ -33,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m sender",
         description="Send a call: capture, cut out the face, encode, send. "
         "`python -m sender --loopback` shows it all on this machine.",
+        epilog=EPILOG,
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--loopback", action="store_true", help="start a receiver on this machine and call it")
@@ -72,9 +74,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="loopback for 10 s; write side_by_side.mp4, side_by_side.png and report.json into DIR",
     )
-    add_shared(
-        parser, "report", "duration", "frames", "ice-server", "ice-user", "relay-only", "impair", "seed", "log-level"
-    )
+    add_shared(parser, "report", "duration", "frames", "ice-server", "ice-user", "relay-only", "impair", "seed")
+    add_shared(parser, "log-level", "log-json", "config")
     return parser
 
 
@@ -98,7 +99,7 @@ def check_options(options: argparse.Namespace) -> None:
         if options.connect:
             raise UsageError("--demo shows a loopback call: leave out --connect")
         options.loopback = True
-        options.record = options.record or str(options.demo / "side_by_side.mp4")
+        options.record = options.record or [str(options.demo / "side_by_side.mp4")]
         options.snapshot = options.snapshot or str(options.demo / "side_by_side.png")
         options.report = options.report or str(options.demo / "report.json")
         options.loop = True
@@ -112,7 +113,9 @@ def check_options(options: argparse.Namespace) -> None:
                 raise UsageError(f"--{name} works where the call is shown: give it to the receiver, or use --loopback")
         if options.display == "window":
             raise UsageError("--display window works where the call is shown: give it to the receiver")
-    for name in ("report", "record", "snapshot"):
+    for file in options.record or ():
+        check_writable(file, "--record")
+    for name in ("report", "snapshot"):
         check_writable(getattr(options, name), f"--{name}")
 
 
@@ -120,11 +123,13 @@ def receiver_arguments(options: argparse.Namespace) -> list[str]:
     """Options that the receiver of a loopback call gets from the sender's."""
     arguments = ["--model", options.model, "--display", options.display, "--log-level", options.log_level]
     arguments += ["--device", options.device, "--precision", options.precision]
-    for name in ("weights", "threads", "web", "metrics", "virtual-camera", "record", "snapshot"):
+    for name in ("weights", "threads", "web", "metrics", "virtual-camera", "snapshot"):
         value = getattr(options, name.replace("-", "_"))
         if value is not None:
             arguments += [f"--{name}", str(value)]
-    return arguments
+    for file in options.record or ():
+        arguments += ["--record", file]
+    return [*arguments, "--log-json"] if options.log_json else arguments
 
 
 def with_token(url: str, token_file: str | None) -> str:
@@ -161,8 +166,8 @@ class Sender:
 
     def run(self) -> int:
         """Make the call; returns the exit status."""
-        from sender.capture import open_source_or_sample
         from sender.loopback import LoopbackReceiver
+        from sender.resending import RecordedSource, SharedCodec
         from vidcodec.codec import load_codec
         from vidcodec.realtime import call_threads, prepare
 
@@ -170,18 +175,15 @@ class Sender:
         url = with_token(options.connect, options.token_file) if options.connect else None
         self._link_options = link_options(options)
         with ExitStack() as stack:
-            loop = options.loop or options.input == "sample"
-            source, notice = open_source_or_sample(
-                options.input, width=options.width, height=options.height, fps=options.fps, loop=loop
-            )
-            stack.enter_context(source)
-            if notice:
-                print(notice, flush=True)
+            source = stack.enter_context(self._open_source())
             loopback = stack.enter_context(LoopbackReceiver(receiver_arguments(options))) if options.loopback else None
             weights = Path(options.weights) if options.weights else None
             threads = call_threads(options.threads)
             codec = load_codec(options.model, options.device, options.precision, threads, weights)
             prepare(codec)
+            if isinstance(source, RecordedSource):
+                codec = SharedCodec(codec)
+                source.use(codec)
             if url is None:
                 assert loopback is not None  # check_options: one of the two
                 url = loopback.url()
@@ -195,6 +197,24 @@ class Sender:
                 print(*page.lines, sep="\n", flush=True)
             self._call(codec, source, url, loopback, page)
         return 0
+
+    def _open_source(self) -> "Source":
+        """The source that was named, or what stands in for none."""
+        from sender.capture import open_source_or_sample
+        from sender.resending import RecordedSource, is_recording, settle_options
+
+        options = self.options
+        if is_recording(options.input):
+            recording = RecordedSource(Path(options.input), options.loop)
+            settle_options(options, recording.info)
+            return recording
+        loop = options.loop or options.input == "sample"
+        source, notice = open_source_or_sample(
+            options.input, width=options.width, height=options.height, fps=options.fps, loop=loop
+        )
+        if notice:
+            print(notice, flush=True)
+        return source
 
     def _call(
         self,
@@ -221,6 +241,7 @@ class Sender:
                     flush=True,
                 )
                 self.called = True
+                log.info("connected", extra={"connected_s": call.connected_s, "model_id": info.model_id})
                 # To the very end: a signal while the last figures are exchanged must not lose them.
                 stack.enter_context(self.stop.deferred())
                 with LiveFigures(info.model_id) as figures:
@@ -243,19 +264,19 @@ class Sender:
         figures.update(call.log.live(), call.baseline_name)
 
     def _call_options(self, codec: "Codec") -> "CallOptions":
-        """Quality or bitrate: what was asked for, else what suits the codec.
+        """Quality or bitrate: what was asked for, else what suits the codec; neither for packets sent as they stand.
 
         Raises:
             UsageError: the codec has no such quality.
         """
         from sender.call import CallOptions
+        from sender.resending import is_recording
+        from vidcodec.rate import quality_or_rate
 
-        options, count = self.options, codec.info.qualities
-        if options.quality is not None and options.quality >= count:
-            raise UsageError(f"--quality {options.quality}: model {codec.info.model_id!r} has 0 to {count - 1}")
-        quality, bitrate = options.quality, options.bitrate
-        if quality is None and bitrate is None:
-            quality, bitrate = (count // 2, None) if count < FEW_QUALITIES else (None, DEFAULT_KBPS)
+        options, info = self.options, codec.info
+        quality, bitrate = quality_or_rate(options.quality, options.bitrate, info.qualities, info.model_id)
+        if is_recording(options.input) and options.quality is None and options.bitrate is None:
+            quality = bitrate = None
         return CallOptions(
             quality=quality,
             bitrate_kbps=bitrate,
@@ -282,12 +303,16 @@ def list_devices() -> int:
 
 def send(argv: Sequence[str] | None) -> int:
     """Body of the command."""
-    options = make_parser().parse_args(argv)
-    set_up_logging(options.log_level)
+    options = parse(make_parser(), argv, "sender")
+    set_up_logging(options.log_level, options.log_json)
     if options.list_devices:
         return list_devices()
-    check_options(options)
+    with naming_origins(options):
+        check_options(options)
+        return _send(options)
 
+
+def _send(options: argparse.Namespace) -> int:
     from vidcodec.report import write_report
     from vidcodec.stopping import Stopping
     from vidcodec.terminal import print_report
@@ -297,13 +322,14 @@ def send(argv: Sequence[str] | None) -> int:
         try:
             return sender.run()
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            say("interrupted")
             return 0
         finally:
             if options.report:
                 write_report(sender.report, options.report)
             if sender.called:
                 print_report(sender.report)
+                log.info("the call is over", extra={"report": asdict(sender.report)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -46,7 +46,7 @@ class CallOptions:
 
     Attributes:
         quality: fixed rate point; None to hold `bitrate_kbps`.
-        bitrate_kbps: payload rate to hold when `quality` is None.
+        bitrate_kbps: payload rate to hold when `quality` is None; None with it to send recorded packets as they stand.
         crop: what part of the picture is sent.
         baseline: codec beside ours, one of `vidcodec.baselines.live.CHOICES`.
         baseline_scale: 1, 2, 4, 8, or None for the best at the rate.
@@ -84,9 +84,12 @@ class Call:
         options: CallOptions,
         side: SideSender | None,
         page: CallPage | None = None,
+        *,
+        log: CallLog | None = None,
     ) -> None:
         info = codec.info
-        self.log = CallLog(CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision))
+        figures = CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision)
+        self.log: CallLog = CallLog(figures) if log is None else log
         self._codec = codec
         self._source = source
         self._options = options
@@ -125,6 +128,11 @@ class Call:
         )
         self._link = self._connector.connect()
         return self._link.code
+
+    @property
+    def link(self) -> SenderLink | None:
+        """The present session with the receiver, None before the first."""
+        return self._link
 
     @property
     def connected_s(self) -> float:
@@ -171,6 +179,7 @@ class Call:
             wire_bytes=packet_wire_bytes,
             on_coded=self._measurer.put,
             most=options.frames,
+            resend=options.quality is None and options.bitrate_kbps is None,
         )
         settings = Settings(
             options.quality,
@@ -225,7 +234,7 @@ class Call:
             self._link.close()
         self._closed = None
         try:
-            link = self._link = self._connector.connect_again(path.counts.sent, wait_s, wants_to_stop)
+            link = self._link = self._connector.connect_again(path.next_number, wait_s, wants_to_stop)
         except PeerError as error:
             self._closed = Closed("lost", error)
             return False

@@ -13,11 +13,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vidcodec.errors import InputError, VidcodecError
 from vidcodec.mailbox import Mailbox, MailboxClosed
+
+if TYPE_CHECKING:
+    from sender.resending import Recorded
 
 SAMPLE = Path(__file__).parent / "assets" / "sample.mp4"
 
@@ -31,12 +35,14 @@ class Frame:
         captured_ns: `time.monotonic_ns()` when it was there to be used.
         media_s: its own time in seconds from the first frame; a loop goes on counting.
         picture: RGB uint8 [H, W, 3], never changed by anyone.
+        recorded: the packet that it was decoded from, where the source is a recorded call.
     """
 
     index: int
     captured_ns: int
     media_s: float
     picture: np.ndarray
+    recorded: "Recorded | None" = None
 
 
 class Source(ABC):
@@ -47,12 +53,16 @@ class Source(ABC):
         fps: nominal frames per second.
         size: (width, height) of the first frame, upright.
         live: whether frames come at their own pace (a camera, or a file that is paced).
+        slots: how many frames may wait for a reader: one, so that it gets the newest, unless they need each other.
+        first: number that the first frame is sent under.
     """
 
     name: str
     fps: float
     size: tuple[int, int]
     live: bool
+    slots: int = 1
+    first: int = 0
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
@@ -144,20 +154,20 @@ def open_source_or_sample(
 
 
 class Capture:
-    """Reads a source in a thread of its own and keeps only its newest frame.
+    """Reads a source in a thread of its own and keeps only its newest frame, or as many as the source says.
 
     Use as a context manager, or call `close`, which closes the source too.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._mailbox: Mailbox[Frame] = Mailbox()
+        self._mailbox: Mailbox[Frame] = Mailbox(source.slots)
         self._error: VidcodecError | None = None
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
     def get(self, timeout_s: float | None = None) -> Frame:
-        """The newest frame nobody has taken yet; waits for one up to `timeout_s` seconds (None: for ever).
+        """The next frame nobody has taken yet; waits for one up to `timeout_s` seconds (None: for ever).
 
         Raises:
             TimeoutError: no frame came in time.
@@ -170,6 +180,11 @@ class Capture:
             if self._error is not None:
                 raise self._error from None
             raise
+
+    @property
+    def waiting(self) -> int:
+        """Frames that can be had at once."""
+        return self._mailbox.waiting
 
     @property
     def captured_count(self) -> int:

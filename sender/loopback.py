@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import IO
 
 from vidcodec.errors import InputError, PeerError, UsageError, VidcodecError
+from vidcodec.logs import said_error
+from vidcodec.settings import without_options
 from vidcodec.sidechannel import SideSender
 
 START_S = 60.0
@@ -31,7 +33,9 @@ class LoopbackReceiver:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.side = SideSender()
-        environment = {**os.environ, **self.side.environment, "VIDCODEC_TOKEN": secrets.token_urlsafe(16)}
+        # What stands there for options is the sender's; the receiver gets what concerns it as arguments.
+        ours = without_options(os.environ)
+        environment = {**ours, **self.side.environment, "VIDCODEC_TOKEN": secrets.token_urlsafe(16)}
         command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--once", *arguments]
         self._process = subprocess.Popen(
             command,
@@ -97,8 +101,9 @@ class LoopbackReceiver:
     def _pass_on(self, pipe: IO[str]) -> None:
         """What the receiver says on stderr goes to ours. What ends it before it listens is raised by `url` instead."""
         for line in pipe:
-            if line.startswith("error: ") and not self._listens:
-                self._error = line.removeprefix("error: ").strip()
+            error = None if self._listens else said_error(line)
+            if error is not None:
+                self._error = error
             else:
                 print(line.rstrip(), file=sys.stderr, flush=True)
 

@@ -17,14 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sender.capture import Capture
+from sender.capture import Capture, Frame
 from sender.crop import LiveCropper
+from sender.resending import Recorded
 from vidcodec.codec import Codec, State
 from vidcodec.link.framing import FrameStatus
 from vidcodec.link.options import Acknowledgement
 from vidcodec.link.sender import SenderLink
 from vidcodec.mailbox import MailboxClosed
-from vidcodec.packet import MAX_DISTANCE, NUMBERS
+from vidcodec.packet import MAX_DISTANCE, NUMBERS, Packet
 from vidcodec.rate import RateControl
 from vidcodec.records import SentFrame
 
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 Picture = NDArray[np.uint8]
 
 STATES = 48
+PATIENCE_S = 0.1
+"""How long a packet that must not be left out waits for the link."""
 
 
 class References:
@@ -97,6 +100,11 @@ class References:
             within_reach = self._newest + 1 - self._decoded <= MAX_DISTANCE
             return self._states.get(self._decoded, self._blank) if within_reach else self._blank
 
+    def held(self, number: int) -> State | None:
+        """The state that frame `number` left, if by what `next` knew the receiver has it, too."""
+        with self._lock:
+            return self._states.get(number) if not self._mending or number == self._decoded else None
+
 
 @dataclass(frozen=True, slots=True)
 class Coded:
@@ -153,6 +161,7 @@ class FramePath:
         wire_bytes: what a packet of so many bytes costs on the wire.
         on_coded: takes each frame that was sent; must not wait.
         most: stop after this many frames, or None.
+        resend: send packets of a recorded source as they stand, where the receiver can decode them.
     """
 
     def __init__(
@@ -167,6 +176,7 @@ class FramePath:
         wire_bytes: Callable[[int], int],
         on_coded: Callable[[Coded], object],
         most: int | None = None,
+        resend: bool = False,
     ) -> None:
         self.references = References(codec.blank_state())
         self.counts = SendCounts()
@@ -181,6 +191,8 @@ class FramePath:
         self._wire_bytes = wire_bytes
         self._on_coded = on_coded
         self._most = most
+        self._resend = resend
+        self._next = 0
         self._orders: Orders | None = None
         self._obeyed: Orders | None = None
         self._paused = False
@@ -206,8 +218,14 @@ class FramePath:
     def start(self, capture: Capture) -> None:
         """Begin to take pictures."""
         self._fps = capture.source.fps
+        self._next = capture.source.first
         self._thread = threading.Thread(target=self._run, args=(capture,), name="frames", daemon=True)
         self._thread.start()
+
+    @property
+    def next_number(self) -> int:
+        """Full count of the frame that is sent next."""
+        return self._next
 
     @property
     def running(self) -> bool:
@@ -230,9 +248,11 @@ class FramePath:
                 except MailboxClosed:
                     return
                 self._follow_orders()
-                if self._paused:
-                    continue
-                self._send(frame.picture, frame.captured_ns)
+                # Recorded frames wait in a row, since they need each other; where one cannot be used as it stands, the
+                # newest one is enough.
+                idle = frame.recorded is not None and capture.waiting and self._usable(frame) is None
+                if not self._paused and not idle:
+                    self._send(frame)
         except BaseException as error:  # reported by the main thread
             self.error = error
 
@@ -243,6 +263,7 @@ class FramePath:
             return
         self._obeyed = orders
         self._cropper, self._paused = orders.cropper, orders.paused
+        self._resend = orders.kbps is None and orders.quality is None
         if orders.kbps is not None:
             self._frame_bytes = orders.kbps * 1000 / 8 / self._fps
         if orders.kbps is None:
@@ -262,27 +283,64 @@ class FramePath:
         self._control = self._control.with_rate(allowed * 8 / 1000 * self._fps, self._fps)
         return self._control.quality
 
-    def _send(self, picture: Picture, captured_ns: int) -> None:
+    def _usable(self, frame: Frame) -> Recorded | None:
+        """What a frame was recorded as, if its packet can be sent as it stands: nothing, or what it needs, is held."""
+        recorded = frame.recorded
+        if recorded is None or not self._resend or not 0 <= recorded.number - self._next < NUMBERS // 2:
+            return None
+        self.references.next()
+        if recorded.reference is None:
+            return recorded
+        held = self.references.held(recorded.number - recorded.packet.header.distance)
+        return recorded if held is recorded.reference else None
+
+    def _code(self, frame: Frame, original: Picture, usable: Recorded | None) -> tuple[int, Packet, State]:
+        """The full count of a frame, its packet, and the state that it leaves."""
+        if usable is not None:
+            return usable.number, usable.packet, usable.state
+        number = self._next
+        quality = self._next_quality()
+        reference = self.references.next()
+        recorded = frame.recorded
+        if recorded is not None:  # it keeps its number, so that a later packet can be sent as it stands
+            number = recorded.number if 0 <= recorded.number - number < NUMBERS // 2 else number
+            quality = recorded.packet.header.quality if self._resend else quality
+            if reference.number is not None and (number - reference.number) % NUMBERS > MAX_DISTANCE:
+                reference = self._codec.blank_state()
+        packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
+        return number, packet, state
+
+    def _open(self, patient: bool) -> bool:
+        """Whether the link takes a frame now, or, for a packet that others need, soon."""
+        until_s = time.monotonic() + (PATIENCE_S if patient else 0.0)
+        while not self._link.can_send:
+            if time.monotonic() >= until_s or self._stopped.is_set():
+                return False
+            time.sleep(0.002)
+        return True
+
+    def _send(self, frame: Frame) -> None:
         taken_ns = time.monotonic_ns()
-        original = self._cropper.crop(picture, captured_ns)
+        captured_ns, picture = frame.captured_ns, frame.picture
+        original = picture if frame.recorded is not None else self._cropper.crop(picture, captured_ns)
         cropped_ns = time.monotonic_ns()
+        usable = self._usable(frame)
         counts = self.counts
-        if not self._link.can_send:  # asked before the work is done, not after it
+        if not self._open(usable is not None):  # asked before the work is done, not after it
             self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, counts.refused + 1)
             return
-        quality = self._next_quality()
-        number = counts.sent
-        packet, state = self._codec.encode(original, self.references.next(), quality, number % NUMBERS)
-        data = packet.to_bytes()
+        number, packet, state = self._code(frame, original, usable)
+        data, quality = packet.to_bytes(), packet.header.quality
         encoded_ns = time.monotonic_ns()
         if not self._link.send_frame(number, data):
             self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, counts.refused + 1)
             return
+        self._next = number + 1
         self.references.sent(number, state)
         if self._control is not None:
             self._control = self._control.after(quality, len(data), packet.header.distance == 0)
         self.counts = SendCounts(
-            number + 1,
+            counts.sent + 1,
             counts.payload_bytes + len(data),
             counts.wire_bytes + self._wire_bytes(len(data)),
             counts.refused,

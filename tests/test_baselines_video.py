@@ -1,5 +1,7 @@
 """Peers in process: zero delay, true bytes, colour, scaling."""
 
+import os
+import threading
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from vidcodec import colour
 from vidcodec.baselines.scaling import bicubic, scale_down, scale_up
+from vidcodec.baselines.scheduling import policies, same_scheduling
 from vidcodec.baselines.settings import PEERS, VideoSettings, find_peer
 from vidcodec.baselines.video import NotZeroDelay, VideoDecoder, VideoEncoder, strip_sei
 from vidcodec.errors import UsageError
@@ -44,6 +47,32 @@ def test_every_peer_gives_one_packet_and_one_picture_a_frame(name: str) -> None:
     assert len(packets) == len(pictures) == len(frames)
     assert min(psnr_db(mse(a, b)) for a, b in zip(frames, pictures, strict=True)) > 28
     assert max(len(packet) for packet in packets[1:]) < len(packets[0])
+
+
+@pytest.mark.skipif(not policies(), reason="threads and their policies are read the Linux way")
+@pytest.mark.parametrize("name", PEERS)
+def test_no_thread_becomes_a_real_time_one(name: str) -> None:
+    settings = find_peer(name)
+    before = policies()
+    with VideoEncoder(settings, settings.with_quality(settings.levels[3]), 192, 192) as encoder:
+        for frame in moving_frames(3):
+            encoder.encode(frame)
+            inside = policies()
+    after = policies()
+    own = before[threading.get_native_id()]
+    assert after[threading.get_native_id()] == own
+    assert all(now == before.get(number, own) for number, now in {**inside, **after}.items())
+
+
+@pytest.mark.skipif(not policies() or os.geteuid() != 0, reason="only root on Linux may ask for real time")
+def test_scheduling_that_native_code_changes_is_put_back() -> None:
+    own = threading.get_native_id()
+    before = policies()[own]
+    with pytest.raises(ValueError, match="refused"), same_scheduling():
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        assert policies()[own] == (os.SCHED_RR, 1)
+        raise ValueError("refused")
+    assert policies()[own] == before
 
 
 @pytest.mark.parametrize("name", PEERS)

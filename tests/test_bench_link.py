@@ -3,10 +3,22 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from test_baselines_video import moving_frames
 
 from vidcodec.bench import main
-from vidcodec.bench.link import figures, freezes
+from vidcodec.bench.callfigures import Course, ShownFrame, back_after_s, freezes, step_figures
+from vidcodec.bench.callfigures import figures as call_figures
+from vidcodec.bench.channelpeer import ChannelPeer
+from vidcodec.bench.link import at_rate
+from vidcodec.bench.linkpackets import figures
+from vidcodec.bench.networks import choose, networks
+from vidcodec.bench.soak import slope
+from vidcodec.bench.videotrack import TrackPlan, send_track, to_and_fro
+from vidcodec.errors import MissingReference, UsageError
+from vidcodec.link.impair import parse_impairment
+from vidcodec.metrics import psnr_db
 
 
 def test_freezes_are_those_of_w3c() -> None:
@@ -29,7 +41,7 @@ def test_figures_count_what_was_sent_refused_and_lost() -> None:
 
 
 def test_command_measures_delay_and_loss_of_a_known_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["link", "--impair", "delay=30", "--duration", "2", "--out", str(tmp_path)]
+    command = ["link", "--link-only", "--impair", "delay=30", "--seconds", "2", "--out", str(tmp_path)]
     assert main(command) == 0
     assert "| `delay=30` |" in capsys.readouterr().out
     row = json.loads((tmp_path / "link.json").read_text())["rows"][0]
@@ -38,7 +50,127 @@ def test_command_measures_delay_and_loss_of_a_known_network(tmp_path: Path, caps
     assert row["wire_kbps"] > 30 * (93 + 100) * 8 / 1000
 
 
+def course(shown: list[ShownFrame], wire: tuple[tuple[float, int], ...] = (), seconds: float = 10.0) -> Course:
+    return Course(0.0, seconds, 300, 290, tuple(shown), wire)
+
+
+def test_figures_of_a_call_are_those_that_can_be_counted_by_hand() -> None:
+    shown = [
+        ShownFrame(100.0 * i, 100.0 * i + 60.0, 100.0 * i + 20.0, 100.0 * i + 50.0, 192 * 192 * 3 * 4)
+        for i in range(50)
+    ]
+    row = call_figures(course(shown, ((0.0, 0), (5000.0, 25_000), (10_000.0, 50_000))))
+    assert row["fps"] == 5.0 and row["shown_percent"] == pytest.approx(16.7)
+    assert row["total_ms"] == {"p50": 60.0, "p95": 60.0, "p99": 60.0}
+    assert row["network_ms"]["p95"] == 30.0 and row["growth_ms"] == 0.0
+    assert row["wire_kbps"] == 40.0 and row["freezes"] == 0
+    assert row["mse"] == pytest.approx(4 / 255**2)
+
+
+def test_call_without_a_frame_has_figures_that_say_so() -> None:
+    row = call_figures(course([]))
+    assert row["shown"] == 0 and row["mse"] is None and row["total_ms"]["p50"] is None and row["wire_kbps"] is None
+
+
+def test_step_settles_when_delays_are_short_again_and_the_path_is_used() -> None:
+    shown = [
+        ShownFrame(at, at + delay + 30, at, at + delay)
+        for at in (50.0 * i for i in range(1200))
+        for delay in [400.0 if 20_000 <= at < 21_500 else 60.0]
+    ]
+    sizes, wire, total = ((0, 20, 5), (20, 40, 5.5), (40, 61, 15)), [(0.0, 0)], 0.0
+    for start, end, kilobytes in sizes:
+        for second in range(start, end):
+            total += 1000 * (kilobytes if second >= start + 3 or start < 40 else 5)
+            wire.append((1000.0 * (second + 1), int(total)))
+    row = step_figures(course(shown, tuple(wire), 60.0), (20.0, 40.0), (150.0, 50.0, 150.0))
+    assert row["settles_down_s"] == pytest.approx(1.45, abs=0.1)
+    assert row["settles_up_s"] == 4.0
+    assert row["use_percent"][1] == 88
+
+
+def test_back_after_is_the_next_frame_and_none_when_there_is_none() -> None:
+    shown = [ShownFrame(0.0, 100.0), ShownFrame(0.0, 35_500.0)]
+    assert back_after_s(course(shown), 35_000.0) == 0.5
+    assert back_after_s(course(shown), 36_000.0) is None
+
+
+def test_rate_between_two_points_of_a_curve_lies_between_their_errors() -> None:
+    curve = [(40.0, 4e-4), (80.0, 2e-4), (160.0, 1e-4)]
+    assert at_rate(curve, 80.0) == pytest.approx(2e-4)
+    assert at_rate(curve, 56.57) == pytest.approx(2.83e-4, rel=0.01)
+    assert at_rate(curve, 320.0) == pytest.approx(0.5e-4)
+
+
+def test_rows_are_chosen_by_name_and_know_what_they_do() -> None:
+    assert [row.name for row in choose(20.0, ["loss10", "steps"])] == ["loss10", "steps"]
+    by_name = {row.name: row for row in networks(60.0)}
+    assert by_name["burst3"].words == "delay=20, loss=5, burst=3" and by_name["burst3"].lossy
+    assert by_name["steps"].seconds == 60.0 and by_name["steps"].path.at(30_000.0).rate_kbps == 50.0
+    assert by_name["blackout"].path.at(20_000.0).loss_percent == 100.0
+    with pytest.raises(UsageError, match="rate40"):
+        choose(20.0, ["wind"])
+
+
+def test_video_codec_over_our_channel_starts_again_after_a_loss() -> None:
+    encoder, decoder = ChannelPeer("svtav1", 30.0), ChannelPeer("svtav1", 30.0)
+    ours, theirs = encoder.blank_state(), decoder.blank_state()
+    states = []
+    for number, frame in enumerate(moving_frames(12)):
+        if number == 6:
+            ours = states[3]  # the receiver said that it holds frame 3 and nothing after it
+        packet, ours = encoder.encode(frame, ours, 0, number)
+        states.append(ours)
+        assert packet.header.distance == (0 if number in (0, 6) else 1)
+        if number in (4, 5):
+            continue
+        picture, theirs = decoder.decode(packet, theirs)
+        assert (picture == ours.picture).all()
+        assert psnr_db(float(((picture / 255.0 - frame / 255.0) ** 2).mean())) > 24
+    assert encoder.opened == 2
+    with pytest.raises(MissingReference):
+        decoder.decode(packet, theirs)
+
+
+def test_slope_is_that_of_a_straight_line() -> None:
+    assert slope([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]) == pytest.approx(2.0)
+    assert slope([(0.0, 1.0), (1.0, 3.0)]) is None
+
+
+def test_clip_is_played_to_and_fro() -> None:
+    assert [to_and_fro(number, 4) for number in range(9)] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert to_and_fro(5, 1) == 0
+
+
+def test_video_track_through_a_bad_network_is_measured() -> None:
+    plan = TrackPlan(20.0, parse_impairment("delay=30"), most_kbps=200.0)
+    run = send_track(np.stack(moving_frames(20)), 40, plan)
+    assert len(run.frames) > 20
+    assert [frame.number for frame in run.frames] == sorted({frame.number for frame in run.frames})
+    assert min(frame.shown_ms - run.sent_ms[frame.number] for frame in run.frames) >= 30.0
+    errors = [frame.squared_error for frame in run.frames if frame.squared_error is not None]
+    assert len(errors) == len(run.frames) and max(errors[len(errors) // 2 :]) / (176 * 192 * 3) < 60.0**2
+    assert run.wire[-1][1] > 5000
+
+
+def test_command_holds_a_real_call_over_a_lossy_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["link", "--seconds", "3", "--only", "20ms", "--codecs", "s", "--out", str(tmp_path)]
+    assert main(command) == 0
+    assert "| `delay=20` | s |" in capsys.readouterr().out
+    row = json.loads((tmp_path / "calls.json").read_text())["rows"][0]
+    assert row["shown"] > 20 and row["total_ms"]["p50"] > row["network_ms"]["p50"] >= 20
+    assert 20 < row["wire_kbps"] < 150 and 1e-5 < row["mse"] < 5e-3
+
+
+def test_soak_command_reports_memory_and_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["link", "--soak", "0.1", "--out", str(tmp_path)]) == 0
+    assert "Threads left at the end: none" in capsys.readouterr().out
+    result = json.loads((tmp_path / "soak.json").read_text())
+    assert result["sent"] > 50 and result["psnr_last_db"] > 25 and len(result["samples"]) >= 4
+
+
 def test_bad_options_end_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["link", "--impair", "wind=3"]) == 2
-    assert main(["link", "--packet-bytes", "3"]) == 2
-    assert capsys.readouterr().err.count("error:") == 2
+    assert main(["link", "--link-only", "--impair", "wind=3"]) == 2
+    assert main(["link", "--link-only", "--packet-bytes", "3"]) == 2
+    assert main(["link", "--only", "wind"]) == 2
+    assert capsys.readouterr().err.count("error:") == 3

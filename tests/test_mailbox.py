@@ -90,3 +90,10 @@ def test_every_item_is_either_read_or_counted_as_dropped_under_contention() -> N
     assert read == sorted(set(read)), "items arrive in order and once"
     assert read[-1] == total - 1, "the newest item is never lost"
     assert len(read) + box.dropped_count == total == box.put_count
+
+
+def test_more_slots_keep_the_newest_items_in_their_order() -> None:
+    mailbox: Mailbox[int] = Mailbox(slots=3)
+    assert [mailbox.put(item) for item in range(5)] == [True, True, True, False, False]
+    assert (mailbox.waiting, mailbox.dropped_count) == (3, 2)
+    assert [mailbox.get(0), mailbox.poll(), mailbox.get(0), mailbox.poll()] == [2, 3, 4, None]

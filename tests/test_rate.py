@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from vidcodec.rate import RateControl
+from vidcodec.errors import UsageError
+from vidcodec.rate import DEFAULT_KBPS, RateControl, quality_or_rate
 
 FLAT = (1.0,)
 PATTERN = (3.2, 0.15, 0.4, 0.25)  # as the learned codec spends its bits
@@ -105,3 +106,16 @@ def test_control_is_a_value() -> None:
     control = RateControl.start(40, 30, 64)
     assert control.after(31, 300) == control.after(31, 300)
     assert control == RateControl.start(40, 30, 64)
+
+
+def test_one_of_quality_and_rate_is_held_and_unasked_what_suits_the_codec() -> None:
+    assert quality_or_rate(7, None, 64, "s") == (7, None)
+    assert quality_or_rate(None, 55.0, 64, "s") == (None, 55.0)
+    assert quality_or_rate(None, None, 64, "s") == (None, DEFAULT_KBPS)
+    assert quality_or_rate(None, None, 8, "seed") == (4, None), "a codec of stills meets no bitrate of a call"
+
+
+@pytest.mark.parametrize("quality", [-1, 8])
+def test_quality_that_the_codec_has_not_is_said_with_those_it_has(quality: int) -> None:
+    with pytest.raises(UsageError, match=f"--quality {quality}: model 'seed' has 0 to 7"):
+        quality_or_rate(quality, None, 8, "seed")

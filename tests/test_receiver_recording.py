@@ -1,5 +1,8 @@
 """Recordings: exact where they say so, at the pace of the call where that matters, and good after a kill."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -9,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from call_commands import ROOT
+from call_commands import ROOT, Command, children
 from delta_codec import DeltaCodec, pictures
 
 # PyAV after OpenCV, as everywhere.
@@ -17,8 +20,11 @@ from delta_codec import DeltaCodec, pictures
 import av
 
 from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder, write_png
+from vidcodec.codec import load_codec
 from vidcodec.container import read_info, read_packets
-from vidcodec.errors import InputError
+from vidcodec.errors import DamagedPacket, InputError
+from vidcodec.packet import Packet
+from vidcodec.replay import Replay
 
 FRAMES = pictures(12)
 
@@ -141,3 +147,37 @@ def test_recorder_that_got_nothing_leaves_no_film(tmp_path: Path) -> None:
     LosslessRecorder(str(tmp_path / "r.mkv"), 30).close()
     assert list(tmp_path.iterdir()) == []
     assert time.monotonic() - began_s < 5
+
+
+def test_recordings_of_a_call_whose_receiver_is_killed_open_and_agree(tmp_path: Path) -> None:
+    films = {ending: tmp_path / f"r{ending}" for ending in (".mkv", ".mp4", ".vdc")}
+    words = ["--loopback", "--input", "sample", "--model", "seed", "--fps", "10", "--display", "none"]
+    for film in films.values():
+        words += ["--record", str(film)]
+    with Command("sender", *words, "--impair", "loss=5", "--quality", "0") as sender:
+        sender.wait_for("connected")
+        until_s = time.monotonic() + 90
+        while len(packets(films[".vdc"])) < 45 and time.monotonic() < until_s:
+            time.sleep(0.2)
+        (receiver,) = children(sender.pid)
+        os.kill(receiver, signal.SIGKILL)
+        assert sender.wait() == 4, "the sender says that its receiver is gone"
+    kept = packets(films[".vdc"])
+    assert len(kept) >= 45
+    assert len(read(films[".mp4"])) > 5, "all but its last second"
+    replay = Replay(load_codec("seed", threads=1))
+    decoded = iter([replay.decode(packet) for packet in kept if packet is not None])
+    shown = [row[:, 192:384] for row in read(films[".mkv"])]
+    assert len(shown) > 10
+    assert all(any(np.array_equal(picture, frame) for frame in decoded) for picture in shown), "the very frames"
+
+
+def packets(path: Path) -> list[Packet | None]:
+    """What of a recording is there so far; its last packet may be cut."""
+    found: list[Packet | None] = []
+    if path.exists():
+        with path.open("rb") as file, contextlib.suppress(DamagedPacket):
+            read_info(file)
+            for packet in read_packets(file):
+                found.append(packet)
+    return found

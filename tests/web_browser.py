@@ -1,13 +1,23 @@
-"""A headless Chromium and real frames for the tests of the page."""
+"""A headless Chromium and real frames for the tests of the page. Nothing here waits without end.
 
+Every wait of playwright's that can have a time limit has one. Those that cannot (starting its driver, evaluating a
+script, closing) end when the browser and the driver die, so `within` kills both when something takes too long.
+"""
+
+import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from call_commands import children
 
 from sender.box import centre_box
 from sender.capture import open_source
@@ -15,6 +25,12 @@ from sender.crop import crop_to
 from vidcodec.baselines.live import Baseline
 from vidcodec.codec import load_codec
 
+WAIT_MS = 20_000
+"""For one thing to happen on a page. Generous: a machine that runs a test suite may be busy."""
+START_S = 120.0
+"""For a browser to start, and to close: a second on a quiet machine, twenty seen on a busy one."""
+TEST_S = 180.0
+"""For one whole test; less than what any test may take (pyproject.toml), so that this limit tells the reason."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -55,17 +71,71 @@ def real_frames(count: int) -> list[Triple]:
 
 
 @contextmanager
+def within(limit_s: float, what: str) -> Iterator[None]:
+    """Kill the browsers of this process when the body takes longer, so that whatever waits for one fails at once.
+
+    Raises:
+        AssertionError: they were killed.
+    """
+    late = threading.Event()
+
+    def kill() -> None:
+        late.set()
+        for pid in browsers(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    timer = threading.Timer(limit_s, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if late.is_set():
+            raise AssertionError(f"{what} took more than {limit_s:.0f} s; its browser was killed")
+
+
+def browsers(pid: int) -> list[int]:
+    """What playwright started below a process, the deepest first; no command of ours, which has no such child."""
+    found = []
+    for child in children(pid):
+        with contextlib.suppress(OSError):  # it has just ended
+            name = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"playwright" in name or b"chrom" in name.lower():
+                found += [*browsers(child), child]
+    return found
+
+
+def eventually(condition: Callable[[], object], page: Any, within_s: float = WAIT_MS / 1000) -> float:
+    """Wait for a condition, with the page's own events going on; how long it took, in seconds.
+
+    Raises:
+        AssertionError: it did not come about in time.
+    """
+    began_s = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began_s < within_s, f"did not happen in {within_s:g} s"
+        page.wait_for_timeout(50)
+    return time.monotonic() - began_s
+
+
+@contextmanager
 def chromium() -> Iterator[Any]:
-    """A headless browser; skips the test where there is none."""
-    if not os.environ.get("VIDCODEC_BROWSER"):
-        pytest.skip("set VIDCODEC_BROWSER=1 to drive a browser: a stuck one is not ended by a time limit yet")
+    """A headless browser; skips the test where there is none, and fails it where there is one that does not start."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no Chromium here: install one, or name it in the variable CHROMIUM")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, headless=True, args=FLAGS)
-        try:
-            yield browser
-        finally:
+    driver = playwright.sync_playwright()
+    try:
+        with within(START_S, "starting a browser"):
+            browser = driver.start().chromium.launch(
+                executable_path=path, headless=True, args=FLAGS, timeout=0.8 * START_S * 1000
+            )
+        yield browser
+        with within(START_S, "closing a browser"), contextlib.suppress(playwright.Error):  # it was killed
             browser.close()
+    finally:
+        with within(START_S, "ending playwright's driver"):
+            driver.__exit__()

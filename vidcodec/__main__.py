@@ -13,7 +13,7 @@ COMMANDS = {
     "bench": (
         "vidcodec.bench",
         "main",
-        "rd | speed | latency | link | paper | results: every figure of the documentation",
+        "rd | speed | latency | link | page | paper | results: every figure of the documentation",
     ),
     "train": ("vidcodec.train", "main", "train a model from videos and portraits"),
 }

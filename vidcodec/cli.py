@@ -1,13 +1,13 @@
 """What every command shares: options with one name and one meaning, and errors that end in one line and a status."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vidcodec.errors import UsageError, VidcodecError
+from vidcodec.logs import say, say_error
 
 if TYPE_CHECKING:
     from vidcodec.link import LinkOptions
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ICE_PASSWORD = "VIDCODEC_ICE_PASSWORD"
 
 SHARED: dict[str, dict[str, Any]] = {
-    "input": dict(metavar="SOURCE", help="camera index, video file, or 'sample' (the bundled clip)"),
+    "input": dict(metavar="SOURCE", help="camera index, video file, recorded .vdc, or 'sample' (the bundled clip)"),
     "model": dict(choices=("seed", "s"), help="which codec (default: %(default)s)"),
     "weights": dict(metavar="FILE", help="safetensors file to use instead of the bundled weights"),
     "bitrate": dict(
@@ -41,7 +41,11 @@ SHARED: dict[str, dict[str, Any]] = {
         const="480p",
         help="show what is received as a camera to other programs, 640x480 (default) or 1280x720",
     ),
-    "record": dict(metavar="FILE", help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets)"),
+    "record": dict(
+        action="append",
+        metavar="FILE",
+        help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets); repeatable, once for each kind",
+    ),
     "report": dict(metavar="FILE.json", help="write the final figures to this file"),
     "duration": dict(type=float, metavar="S", help="stop after this many seconds"),
     "frames": dict(type=int, metavar="N", help="stop after this many frames"),
@@ -62,6 +66,8 @@ SHARED: dict[str, dict[str, Any]] = {
         default="warning",
         help="how much to log (default: %(default)s)",
     ),
+    "log-json": dict(action="store_true", help="log lines and errors as JSON, one object a line"),
+    "config": dict(metavar="FILE.toml", help="read options from this file: bitrate = 40, or in a table for a command"),
     "seed": dict(type=int, metavar="N", default=0, help="seed of everything random (default: %(default)s)"),
 }
 
@@ -97,10 +103,15 @@ def check_shared(options: argparse.Namespace) -> None:
     Raises:
         UsageError: a number is out of its range, two options exclude each other, or a file has an ending nobody writes.
     """
-    for name, endings in ENDINGS.items():
-        file = getattr(options, name, None)
-        if file and not file.lower().endswith(endings):
-            raise UsageError(f"--{name} {file}: the name must end in {' or '.join(endings)}")
+    recordings = getattr(options, "record", None) or []
+    snapshot = getattr(options, "snapshot", None)
+    for name, files in (("record", recordings), ("snapshot", [snapshot] if snapshot else [])):
+        for file in files:
+            if not file.lower().endswith(ENDINGS[name]):
+                raise UsageError(f"--{name} {file}: the name must end in {' or '.join(ENDINGS[name])}")
+    kinds = [file.lower().rpartition(".")[2] for file in recordings]
+    if len(set(kinds)) < len(kinds):
+        raise UsageError(f"--record {recordings[-1]}: give one file of each kind")
     for name in ("bitrate", "duration", "frames", "threads"):
         value = getattr(options, name, None)
         if value is not None and not 0 < value < float("inf"):
@@ -144,19 +155,12 @@ def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     try:
         return body(argv)
     except VidcodecError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(error, error.exit_status)
         return error.exit_status
     except BrokenPipeError:
         # The reader of our output went away (`... | head`): not an error of ours, and nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
-
-
-def set_up_logging(level: str) -> None:
-    """Log to stderr, one line an event, our own loggers at `level` and other packages' at warnings."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    for name in ("vidcodec", "sender", "receiver"):
-        logging.getLogger(name).setLevel(level.upper())

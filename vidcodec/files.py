@@ -5,20 +5,20 @@ These are commands: they stand above everything else, so they may use the sender
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from vidcodec.cli import add_shared, check_shared, set_up_logging
+from vidcodec.cli import add_shared, check_shared
 from vidcodec.codec import Codec, Frame, load_codec
 from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
-from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
+from vidcodec.errors import DamagedPacket, InputError, MissingReference
+from vidcodec.logs import set_up_logging
 from vidcodec.packet import Packet
 from vidcodec.replay import Replay
-
-DEFAULT_KBPS = 40.0
+from vidcodec.settings import EPILOG, naming_origins, parse
 
 
 @dataclass
@@ -44,23 +44,31 @@ class Totals:
             self.part_bits[name] = self.part_bits.get(name, 0.0) + bits
 
 
-def encode_main(argv: Sequence[str] | None) -> int:
-    """`vidcodec encode IN OUT.vdc`."""
-    parser = argparse.ArgumentParser(prog="vidcodec encode", description="Encode the face in a video.")
+def encode_parser() -> argparse.ArgumentParser:
+    """Options of `vidcodec encode IN OUT.vdc`."""
+    parser = argparse.ArgumentParser(prog="vidcodec encode", description="Encode the face in a video.", epilog=EPILOG)
     parser.add_argument("source", metavar="IN", help="any video file, or 'sample'")
     parser.add_argument("out", metavar="OUT.vdc", type=Path)
     add_shared(parser, "model", "weights", "bitrate", "quality", "crop", "device", "precision", "threads")
-    add_shared(parser, "frames", "report", "log-level")
-    options = parser.parse_args(argv)
-    check_shared(options)
-    set_up_logging(options.log_level)
+    add_shared(parser, "frames", "report", "log-level", "log-json", "config")
+    return parser
+
+
+def encode_main(argv: Sequence[str] | None) -> int:
+    """`vidcodec encode IN OUT.vdc`."""
+    return _with_options(_encode, encode_parser(), argv, "encode")
+
+
+def _encode(options: argparse.Namespace) -> int:
     codec = _codec(options, options.model)
 
     from sender.capture import open_source
     from sender.crop import crop_frames
     from vidcodec.metrics import mse as frame_mse
     from vidcodec.metrics import psnr_db
-    from vidcodec.rate import RateControl
+    from vidcodec.rate import DEFAULT_KBPS, RateControl, quality_or_rate
+
+    quality, kbps = quality_or_rate(options.quality, options.bitrate, codec.info.qualities, codec.info.model_id)
 
     with ExitStack() as stack:
         source = stack.enter_context(open_source(options.source, paced=False))
@@ -68,8 +76,7 @@ def encode_main(argv: Sequence[str] | None) -> int:
         file = stack.enter_context(_open(options.out, "wb"))
         info = StreamInfo(codec.info.model_id, codec.info.weights_sha256, source.fps)
         writer = StreamWriter(file, info)
-        quality = _fixed_quality(options, codec)
-        control = RateControl.start(options.bitrate or DEFAULT_KBPS, source.fps, codec.info.qualities)
+        control = RateControl.start(kbps or DEFAULT_KBPS, source.fps, codec.info.qualities)
         state, totals, error = codec.blank_state(), Totals(), 0.0
         for index, picture in enumerate(pictures):
             if index == options.frames:
@@ -93,16 +100,23 @@ def encode_main(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def decode_main(argv: Sequence[str] | None) -> int:
-    """`vidcodec decode IN.vdc OUT.mkv|.mp4|.png`."""
-    parser = argparse.ArgumentParser(prog="vidcodec decode", description="Decode a .vdc stream into pictures.")
+def decode_parser() -> argparse.ArgumentParser:
+    """Options of `vidcodec decode IN.vdc OUT.mkv|.mp4|.png`."""
+    parser = argparse.ArgumentParser(
+        prog="vidcodec decode", description="Decode a .vdc stream into pictures.", epilog=EPILOG
+    )
     parser.add_argument("source", metavar="IN.vdc", type=Path)
     parser.add_argument("out", metavar="OUT", help="OUT.mkv (lossless), OUT.mp4, or OUT.png (numbered files)")
-    add_shared(parser, "weights", "device", "precision", "threads", "log-level")
-    options = parser.parse_args(argv)
-    check_shared(options)
-    set_up_logging(options.log_level)
+    add_shared(parser, "weights", "device", "precision", "threads", "log-level", "log-json", "config")
+    return parser
 
+
+def decode_main(argv: Sequence[str] | None) -> int:
+    """`vidcodec decode IN.vdc OUT.mkv|.mp4|.png`."""
+    return _with_options(_decode, decode_parser(), argv, "decode")
+
+
+def _decode(options: argparse.Namespace) -> int:
     from vidcodec.videowriter import VideoWriter
 
     frozen = 0
@@ -134,15 +148,23 @@ def decode_main(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def info_main(argv: Sequence[str] | None) -> int:
-    """`vidcodec info IN.vdc`."""
+def info_parser() -> argparse.ArgumentParser:
+    """Options of `vidcodec info IN.vdc`."""
     parser = argparse.ArgumentParser(
-        prog="vidcodec info", description="Say what is in a .vdc stream; check every packet."
+        prog="vidcodec info", description="Say what is in a .vdc stream; check every packet.", epilog=EPILOG
     )
     parser.add_argument("source", metavar="IN.vdc", type=Path)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_shared(parser, "weights", "threads")
-    options = parser.parse_args(argv)
+    add_shared(parser, "weights", "threads", "log-level", "log-json", "config")
+    return parser
+
+
+def info_main(argv: Sequence[str] | None) -> int:
+    """`vidcodec info IN.vdc`."""
+    return _with_options(_info, info_parser(), argv, "info")
+
+
+def _info(options: argparse.Namespace) -> int:
     options.device, options.precision = "cpu", "fp32"
     totals = Totals()
     with _open(options.source, "rb") as file:
@@ -187,15 +209,15 @@ def _figures(info: StreamInfo, totals: Totals) -> dict[str, object]:
     }
 
 
-def _fixed_quality(options: argparse.Namespace, codec: Codec) -> int | None:
-    """The quality asked for, or None where a bitrate is to be held. Asked for neither, a codec of few qualities (one
-    that codes stills, at no rate near a call's) gets its middle one."""
-    count = codec.info.qualities
-    if options.quality is not None and options.quality >= count:
-        raise UsageError(f"--quality {options.quality}: model {codec.info.model_id!r} has 0 to {count - 1}")
-    if options.quality is None and options.bitrate is None and count < 16:
-        return count // 2
-    return int(options.quality) if options.quality is not None else None
+def _with_options(
+    body: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, argv: Sequence[str] | None, name: str
+) -> int:
+    """Run a command's body with its options, wherever they stand."""
+    options = parse(parser, argv, name)
+    set_up_logging(options.log_level, options.log_json)
+    with naming_origins(options):
+        check_shared(options)
+        return body(options)
 
 
 def _codec(options: argparse.Namespace, model: str) -> Codec:

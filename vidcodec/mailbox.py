@@ -1,4 +1,4 @@
-"""A mailbox with one slot: the reader gets the newest item, and a slow reader drops items instead of adding delay.
+"""A mailbox of few slots, mostly one: a slow reader drops the older items instead of adding delay.
 
     writer thread -- put() --> [ newest item ] -- get() --> reader thread
 
@@ -18,13 +18,14 @@ class MailboxClosed(Exception):
 
 
 class Mailbox(Generic[T]):
-    """One slot for the newest item, safe for any number of threads.
+    """Slots for the newest items, one by default, safe for any number of threads.
 
-    An item is delivered to one reader, once. After `close()` an item still in the slot can be taken; then every
-    `get` raises `MailboxClosed`.
+    An item is delivered to one reader, once, the oldest first. After `close()` items still there can be taken; then
+    every `get` raises `MailboxClosed`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = 1) -> None:
+        self._slots = slots
         self._changed = threading.Condition()
         self._items: list[T] = []
         self._closed = False
@@ -32,7 +33,7 @@ class Mailbox(Generic[T]):
         self._dropped = 0
 
     def put(self, item: T) -> bool:
-        """Leave `item` for the reader; return False if it replaced one that nobody had taken, or came after `close`.
+        """Leave `item` for the reader; return False if that dropped one that nobody had taken, or came after `close`.
 
         Never waits. An item put after `close` is dropped and counted, so that a writer need not know.
         """
@@ -41,15 +42,16 @@ class Mailbox(Generic[T]):
             if self._closed:
                 self._dropped += 1
                 return False
-            fresh = not self._items
+            fresh = len(self._items) < self._slots
             if not fresh:
                 self._dropped += 1
-            self._items[:] = [item]
+                self._items.pop(0)
+            self._items.append(item)
             self._changed.notify()
             return fresh
 
     def get(self, timeout_s: float | None = None) -> T:
-        """Take the newest item, waiting for one up to `timeout_s` seconds (None: for ever).
+        """Take the oldest item, waiting for one up to `timeout_s` seconds (None: for ever).
 
         Raises:
             TimeoutError: nothing came in time.
@@ -60,12 +62,18 @@ class Mailbox(Generic[T]):
                 raise TimeoutError(f"nothing arrived in the mailbox within {timeout_s} s")
             if not self._items:
                 raise MailboxClosed
-            return self._items.pop()
+            return self._items.pop(0)
 
     def poll(self) -> T | None:
-        """Take the newest item if there is one, else None; never waits, never raises."""
+        """Take the oldest item if there is one, else None; never waits, never raises."""
         with self._changed:
-            return self._items.pop() if self._items else None
+            return self._items.pop(0) if self._items else None
+
+    @property
+    def waiting(self) -> int:
+        """Items that can be taken at once."""
+        with self._changed:
+            return len(self._items)
 
     def close(self) -> None:
         """Say that nothing more will come, and wake every waiting reader; closing twice does nothing."""

@@ -13,6 +13,12 @@ reference cost several times as much: they fill the buffer, and are counted by t
 import math
 from dataclasses import dataclass, replace
 
+from vidcodec.errors import UsageError
+
+DEFAULT_KBPS = 40.0
+FEW_QUALITIES = 16
+"""A codec of so few qualities codes stills and meets no bitrate of a call: unasked it gets its middle quality."""
+
 RANGE = 30.0
 """The largest quality costs about this many times the bytes of the lowest."""
 
@@ -23,6 +29,30 @@ PATTERN = 8
 WINDOW = 2 * PATTERN
 FAR = 6
 """Qualities this far off are approached faster than one a frame."""
+
+
+def quality_or_rate(
+    quality: int | None, kbps: float | None, qualities: int, model_id: str
+) -> tuple[int | None, float | None]:
+    """What to hold: the quality or the rate that was asked for, one of the two, else what suits the codec.
+
+    Args:
+        quality, kbps: as asked for, None where not.
+        qualities, model_id: of the codec.
+
+    Returns:
+        The fixed quality and None, or None and the rate in kbit/s.
+
+    Raises:
+        UsageError: the codec has no such quality.
+    """
+    if quality is not None:
+        if not 0 <= quality < qualities:
+            raise UsageError(f"--quality {quality}: model {model_id!r} has 0 to {qualities - 1}")
+        return quality, None
+    if kbps is not None:
+        return None, kbps
+    return (qualities // 2, None) if qualities < FEW_QUALITIES else (None, DEFAULT_KBPS)
 
 
 @dataclass(frozen=True, slots=True)

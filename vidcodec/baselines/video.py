@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec import colour
+from vidcodec.baselines.scheduling import same_scheduling
 from vidcodec.baselines.settings import Options, VideoSettings
 from vidcodec.errors import UsageError, VidcodecError
 
@@ -65,7 +66,8 @@ class VideoEncoder:
             context.framerate, context.time_base = rate, 1 / rate
             context.thread_count = 1
             context.options = dict(options)
-            context.open()
+            with same_scheduling():
+                context.open()
         except (self._av.FFmpegError, ValueError) as error:
             raise UsageError(f"{settings.name} cannot start ({settings.encoder}): {error}") from error
         self._context = context

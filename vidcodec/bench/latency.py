@@ -20,6 +20,7 @@ from vidcodec.bench.videotrack import run_track
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError, PeerError, UsageError
 from vidcodec.report import STAGES, Percentiles
+from vidcodec.settings import without_options
 
 MODELS = ("s", "seed")
 TRACK = "VP8 in aiortc's video track"
@@ -80,7 +81,14 @@ def call(model: str, options: argparse.Namespace) -> dict[str, Any]:
             if value is not None:
                 command += [f"--{name}", str(value)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=options.duration + 90, check=False)
+            done = subprocess.run(
+                command,
+                env=without_options(os.environ),
+                capture_output=True,
+                text=True,
+                timeout=options.duration + 90,
+                check=False,
+            )
         except subprocess.TimeoutExpired as error:
             raise PeerError(f"loopback call with model {model} did not end in {error.timeout:g} s") from error
         if done.returncode:

@@ -1,218 +1,263 @@
-"""`bench link`: the link itself between two processes, over real UDP through a bad network that it makes.
+"""`bench link`: whole calls over bad networks, between two processes, beside what a browser would do.
 
-Packets have the size that the link says fits (at most what a frame of the model takes) and a random body, so that this
-measures the link and nothing else. Delay is from the moment a packet is handed to the link to the moment the other
-process holds it, by the clock that both share on one machine. A freeze is W3C's (webrtc-stats): a gap between frames
-of at least the greater of three mean gaps and the mean gap plus 150 ms.
+Each row is a call of the program's own sender with its own receiver over real UDP, through a relay that delays, drops
+and narrows. Beside it the same frames go as VP8 through aiortc's own video track, and as SVT-AV1 over our own channel
+with an intra frame after each loss. `--link-only` sends packets without pictures instead.
 """
 
 import argparse
 import json
-import multiprocessing
 import os
-import random
-import threading
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import pairwise
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidcodec.bench.tables import number, table
+from vidcodec.bench import linkpackets
+from vidcodec.bench.callfigures import VALUES_PER_FRAME, Course, ShownFrame, back_after_s, figures, step_figures
+from vidcodec.bench.networks import GOOD, OPEN_KBPS, Network, choose
+from vidcodec.bench.tables import mse_text, number, table
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.errors import InputError, PeerError, UsageError
-from vidcodec.packet import HEADER_BYTES, MAX_DISTANCE, NUMBERS, Header, Packet
-from vidcodec.report import Percentiles
+from vidcodec.errors import InputError, PeerError
 
-CONDITIONS = (
-    "",
-    "delay=20",
-    "delay=20,loss=2",
-    "delay=20,loss=10",
-    "delay=20,loss=5,burst=3",
-    "delay=20,rate=100",
-    "delay=20,rate=60",
-    "delay=20,rate=40",
-)
-FPS = 30.0
-PACKET_BYTES = 150
-HELLO = ("seed", "0" * 64)
+TRACK = "vp8-track"
+CODECS = ("s", TRACK, "svtav1")
+NAMES = {TRACK: "VP8, aiortc's track", "svtav1": "SVT-AV1, our channel"}
+REFERENCE_SHARES = (0.55, 0.75, 1.4)
+"""Rates beside the one asked for at which the lossless call's error is taken."""
+
+VP8_HEADER_BYTES = 54
+OUR_HEADER_BYTES = 93
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="vidcodec bench link", description=__doc__)
-    parser.add_argument("--impair", nargs="+", default=CONDITIONS, metavar="KEY=VALUE,...", help="networks to try")
-    parser.add_argument("--packet-bytes", type=int, default=PACKET_BYTES, metavar="N", help="default: %(default)s")
-    parser.add_argument("--fps", type=float, default=FPS, metavar="F", help="default: %(default)s")
+    parser.add_argument("--clips", nargs="+", metavar="FILE", help="videos or folders (default: the bundled sample)")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="of each call (default: %(default)g)")
+    parser.add_argument("--only", nargs="+", default=(), metavar="ROW", help="only these networks, such as loss10")
+    parser.add_argument("--codecs", nargs="+", default=CODECS, choices=CODECS, help="default: all")
+    parser.add_argument("--link-only", action="store_true", help="packets without pictures: the link and nothing else")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="one call at 5 %% loss: memory, threads, drift")
+    parser.add_argument("--impair", nargs="+", default=linkpackets.CONDITIONS, metavar="K=V,...", help="of --link-only")
+    parser.add_argument(
+        "--packet-bytes", type=int, default=linkpackets.PACKET_BYTES, metavar="N", help="of --link-only"
+    )
+    parser.add_argument("--fps", type=float, default=linkpackets.FPS, metavar="F", help="of --link-only")
     parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
-    add_shared(parser, "duration", "seed", duration=20.0)
+    add_shared(parser, "bitrate", "device", "precision", "threads", "seed", bitrate=40.0)
     options = parser.parse_args(argv)
     check_shared(options)
-    if not HEADER_BYTES < options.packet_bytes <= 60_000 or not 0 < options.fps <= 240:
-        raise UsageError("--packet-bytes must be 6 to 60000 and --fps above 0 and at most 240")
+    if options.seconds <= 0 or (options.soak is not None and options.soak <= 0):
+        parser.error("--seconds and --soak must be above zero")
     from rich.console import Console
 
-    from vidcodec.link import parse_impairment
-
-    networks = [(text, parse_impairment(text)) for text in options.impair]
     console = Console(stderr=True)
-    rows = []
-    for text, network in networks:
-        console.print(f"{text or 'no impairment'}: {options.duration:g} s", highlight=False)
-        rows.append(measure(text, network, options))
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    result = {
-        "fps": options.fps,
-        "packet_bytes": options.packet_bytes,
-        "seed": options.seed,
-        "load": load,
-        "rows": rows,
-    }
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False)
+
+    if options.soak is not None:
+        from vidcodec.bench import soak
+
+        name, result, text = "soak", *soak.run(options, say)
+    elif options.link_only:
+        result = linkpackets.run(options, say)
+        name, text = "link", linkpackets.markdown(result)
+    else:
+        result = run(options, say)
+        name, text = "calls", markdown(result)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "link.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        (options.out / "link.md").write_text(markdown(result), "utf-8")
+        (options.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        (options.out / f"{name}.md").write_text(text, "utf-8")
     except OSError as error:
         raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
-    print(markdown(result))
+    print(text)
     return 0
 
 
-def measure(text: str, network: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """One network.
+def run(options: argparse.Namespace, say: Callable[[str], object]) -> dict[str, Any]:
+    """Every network and codec that was asked for.
 
     Raises:
-        PeerError: the two did not connect, or the other process died.
+        UsageError: a network is none.
+        InputError: a clip cannot be read, or a model has no weights.
+        PeerError: two processes did not connect.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_receive, args=(theirs,), daemon=True, name="link-receiver")
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(60):
-            raise PeerError("link: the receiving process does not start")
-        sent, refused, stats = _send(ours.recv(), network, options)
-        ours.send("end")
-        if not ours.poll(10):
-            raise PeerError("link: the receiving process gave no answer")
-        arrived: list[tuple[int, float]] = ours.recv()
-    except (EOFError, OSError) as error:
-        raise PeerError(f"link: the receiving process is gone ({type(error).__name__})") from error
-    finally:
-        ours.close()
-        process.join(5)
-    return figures(text, sent, refused, arrived, float(stats.get("wireBytesSent", 0)))
+    from vidcodec.bench.clips import find_clips
 
-
-def _send(url: str, network: Any, options: argparse.Namespace) -> tuple[dict[int, float], int, dict[str, Any]]:
-    """Send at the frame rate; returns when each frame went, how many the link refused, and the link's counters."""
-    from vidcodec.link import Hello, LinkOptions, SenderHandlers, connect
-
-    sent: dict[int, float] = {}
-    refused = 0
-    source = random.Random(options.seed)
-    hello = Hello(1, *HELLO)
-    impair = network if network != type(network)() else None
-    link = connect(url, hello, LinkOptions(impair=impair, seed=options.seed), SenderHandlers())
-    try:
-        begin = time.monotonic()
-        for frame in range(round(options.duration * options.fps)):
-            time.sleep(max(0.0, begin + frame / options.fps - time.monotonic()))
-            place = len(sent)
-            size = max(HEADER_BYTES + 1, min(options.packet_bytes, link.budget_bytes(options.fps)))
-            header = Header(place % NUMBERS, min(place, 1, MAX_DISTANCE), 0)
-            packet = Packet(header, source.randbytes(size - HEADER_BYTES)).to_bytes()
-            now_ms = time.monotonic() * 1000
-            if link.can_send and link.send_frame(place, packet):
-                sent[place] = now_ms
-            else:
-                refused += 1
-        time.sleep(1.0)  # what is under way still counts
-        stats = dict(link.stats)
-    finally:
-        link.close({})
-    return sent, refused, stats
-
-
-def _receive(pipe: Connection) -> None:
-    """The other process: notes when each frame arrived."""
-    from vidcodec.link import Frame, FrameStatus, Hello, ReceiverHandlers, ReceiverLink, ReceiverServer
-
-    arrived: list[tuple[int, float]] = []
-    lock = threading.Lock()
-
-    def on_frame(link: ReceiverLink, frame: Frame) -> None:
-        with lock:
-            arrived.append((frame.number, frame.received_ms))
-        link.report(frame.number, FrameStatus.OK)
-
-    server = ReceiverServer("127.0.0.1:0", Hello(1, *HELLO), ReceiverHandlers(on_frame=on_frame))
-    try:
-        pipe.send(server.url)
-        pipe.recv()
-        with lock:
-            pipe.send(list(arrived))
-    except EOFError:
-        return
-    finally:
-        server.close()
-
-
-def figures(
-    text: str, sent: dict[int, float], refused: int, arrived: Sequence[tuple[int, float]], wire_bytes: float
-) -> dict[str, Any]:
-    """What became of the frames: one row."""
-    delays = [at - sent[frame] for frame, at in arrived if frame in sent]
-    times = sorted(at for _, at in arrived)
-    gaps = [b - a for a, b in pairwise(times)]
-    duration_s = (max(sent.values()) - min(sent.values())) / 1000 if len(sent) > 1 else 0.0
-    tenth = max(1, len(delays) // 10)
+    rows_wanted = choose(options.seconds, options.only)
+    clips = ["sample"] if not options.clips else [str(path) for path in find_clips(options.clips)]
+    calls = Calls(options, say)
+    rows = [
+        {"network": network.name, "path": network.words, "codec": codec, "clip": Path(clip).stem}
+        | calls.call(network, codec, clip)
+        for network in rows_wanted
+        for codec in options.codecs
+        for clip in clips
+    ]
+    for clip in clips:
+        curve = None
+        for row in rows:
+            lossy = row["network"].startswith(("loss", "burst"))
+            if row["codec"] == "s" and row["clip"] == Path(clip).stem and lossy and row.get("mse"):
+                curve = curve or calls.reference(clip, options.seconds)
+                row["mse_ratio"] = round(row["mse"] / at_rate(curve, row["wire_kbps"]), 2)
+                row["reference"] = [[round(kbps, 1), mse] for kbps, mse in curve]
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return {
-        "network": text or "none",
-        "frames": len(sent) + refused,
-        "sent": len(sent),
-        "refused": refused,
-        "arrived": len({frame for frame, _ in arrived}),
-        "wire_kbps": round(wire_bytes * 8 / 1000 / duration_s, 1) if duration_s else None,
-        "delay_ms": asdict(Percentiles.of(delays)),
-        "delay_growth_ms": round(sum(delays[-tenth:]) / tenth - sum(delays[:tenth]) / tenth, 1) if delays else None,
-        "longest_gap_ms": round(max(gaps), 1) if gaps else None,
-        "freezes": freezes(gaps),
+        "bitrate_kbps": options.bitrate,
+        "open_kbps": OPEN_KBPS,
+        "seed": options.seed,
+        "cores": os.cpu_count(),
+        "load": load,
+        "rows": rows,
     }
 
 
-def freezes(gaps_ms: Sequence[float]) -> int:
-    """W3C webrtc-stats, freezeCount: gaps of at least max(3 x mean, mean + 150 ms)."""
-    if not gaps_ms:
-        return 0
-    mean = sum(gaps_ms) / len(gaps_ms)
-    return sum(gap >= max(3 * mean, mean + 150) for gap in gaps_ms)
+class Calls:
+    """Makes calls; the codec of this end is loaded once."""
+
+    def __init__(self, options: argparse.Namespace, say: Callable[[str], object]) -> None:
+        self._options = options
+        self._say = say
+        self._codecs: dict[str, Any] = {}
+
+    def call(self, network: Network, codec: str, clip: str) -> dict[str, Any]:
+        """One call; what a codec cannot do on a network is said in `note`."""
+        self._say(f"{network.name}, {codec}, {Path(clip).stem}: {network.seconds:g} s")
+        if codec == TRACK and network.kill_s is not None:
+            return {"note": "a track does not connect again"}
+        kbps = OPEN_KBPS if network.fills else self._options.bitrate
+        try:
+            course = self.track(network, clip, kbps) if codec == TRACK else self.ours(network, codec, clip, kbps)
+        except PeerError as error:
+            self._say(f"{network.name}, {codec}: {error}")
+            return {"note": str(error)}
+        return figures(course) | _events(network, course)
+
+    def ours(self, network: Network, codec: str, clip: str, kbps: float) -> Course:
+        """Our sender and receiver."""
+        from vidcodec.bench.realcall import CallPlan, CodecSpec, hold, load
+
+        options = self._options
+        spec = CodecSpec(codec, options.device, options.precision, options.threads)
+        if codec not in self._codecs or codec != "s":
+            from vidcodec.bench.realcall import open_clip
+
+            with open_clip(clip) as source:
+                self._codecs[codec] = load(spec, source.fps)
+        return hold(spec, self._codecs[codec], network, CallPlan(clip, kbps, options.seed))
+
+    def track(self, network: Network, clip: str, kbps: float) -> Course:
+        """aiortc's video track with the same frames, and as many bits on the wire."""
+        from sender.capture import SAMPLE
+        from vidcodec.bench.clips import find_clips, read_clip
+        from vidcodec.bench.videotrack import BLOCK, TrackPlan, send_track
+
+        video = read_clip(find_clips([SAMPLE if clip == "sample" else clip])[0])
+        payload = kbps + (OUR_HEADER_BYTES - VP8_HEADER_BYTES) * 8 / 1000 * video.fps
+        plan = TrackPlan(video.fps, network.path, self._options.seed, payload)
+        run = send_track(video.frames, round(network.seconds * video.fps), plan)
+        values = VALUES_PER_FRAME - BLOCK * 192 * 3
+        shown = tuple(
+            ShownFrame(run.sent_ms[frame.number], frame.shown_ms, squared_error=frame.squared_error, values=values)
+            for frame in run.frames
+        )
+        began = run.sent_ms[0] if run.sent_ms else 0.0
+        return Course(began, network.seconds, len(run.sent_ms), None, shown, tuple(run.wire))
+
+    def reference(self, clip: str, seconds: float) -> list[tuple[float, float]]:
+        """(wire kbit/s, MSE) of calls without loss at several rates, fewest bits first."""
+        points = []
+        for share in (*REFERENCE_SHARES[:2], 1.0, *REFERENCE_SHARES[2:]):
+            kbps = self._options.bitrate * share
+            self._say(f"without loss at {kbps:g} kbit/s, s, {Path(clip).stem}: {seconds:g} s")
+            row = figures(self.ours(Network("20ms", GOOD, seconds), "s", clip, kbps))
+            if row["mse"] and row["wire_kbps"]:
+                points.append((row["wire_kbps"], row["mse"]))
+        return sorted(points)
+
+
+def at_rate(curve: Sequence[tuple[float, float]], kbps: float) -> float:
+    """MSE at a rate, between two points of a curve or beyond its ends, on logarithmic scales."""
+    import math
+
+    points = [(math.log(rate), math.log(mse)) for rate, mse in curve]
+    x = math.log(kbps)
+    place = next((i for i in range(1, len(points) - 1) if x < points[i][0]), len(points) - 1)
+    (x0, y0), (x1, y1) = points[place - 1], points[place]
+    return math.exp(y0 + (y1 - y0) * (x - x0) / (x1 - x0)) if x1 > x0 else math.exp(y0)
+
+
+def _events(network: Network, course: Course) -> dict[str, Any]:
+    """Figures of rows in which something happens."""
+    if network.name == "steps":
+        return step_figures(course, network.steps_s, [step.rate_kbps for _, step in network.path.trace])
+    if network.name == "blackout":
+        return {"back_s": back_after_s(course, course.began_ms + 1000 * network.steps_s[1])}
+    if network.kill_s is not None and "killed" in course.events:
+        events = course.events
+        noticed = events["noticed"] - events["killed"] if "noticed" in events else None
+        return {
+            "noticed_s": None if noticed is None else round(noticed / 1000, 2),
+            "back_s": back_after_s(course, events["listening"]) if "listening" in events else None,
+        }
+    return {}
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The run as a page."""
-    header = ["network", "offered", "refused by the link", "arrived of sent", "wire kbit/s", "delay ms p50 / p95 / p99"]
-    header += ["growth ms", "longest gap ms", "freezes"]
-    rows = [
-        [
-            f"`{row['network']}`",
-            str(row["frames"]),
-            str(row["refused"]),
-            f"{100 * row['arrived'] / row['sent']:.1f} %" if row["sent"] else "-",
-            number(row["wire_kbps"]),
-            " / ".join(number(row["delay_ms"][share], 0) for share in ("p50", "p95", "p99")),
-            number(row["delay_growth_ms"], 0),
-            number(row["longest_gap_ms"], 0),
-            str(row["freezes"]),
-        ]
-        for row in result["rows"]
-    ]
-    return (
-        f"{result['fps']:g} packets a second of at most {result['packet_bytes']} bytes, two processes, real UDP; seed "
-        f"{result['seed']}; load when measured: {result['load']}. Rates are those of the sending side's datagrams "
-        f"with all headers. Growth is the mean delay of the last tenth less that of the first.\n\n{table(header, rows)}"
+    header = ["network", "codec", "fps shown", "shown", "freezes", "longest gap ms", "total ms p50 / p95 / p99"]
+    header += ["one-way ms p95", "growth ms", "wire kbit/s", "MSE", "against lossless"]
+    several = len({row["clip"] for row in result["rows"]}) > 1
+    rows = []
+    for row in result["rows"]:
+        name = NAMES.get(row["codec"], row["codec"]) + (f" ({row['clip']})" if several else "")
+        if "note" in row:
+            rows.append([f"`{row['path']}`", name, *["-"] * 9, row["note"]])
+            continue
+        rows.append(
+            [
+                f"`{row['path']}`",
+                name,
+                number(row["fps"]),
+                number(row["shown_percent"], 1, " %"),
+                str(row["freezes"]),
+                number(row["longest_gap_ms"], 0),
+                " / ".join(number(row["total_ms"][share], 0) for share in ("p50", "p95", "p99")),
+                number(row["network_ms"]["p95"], 0),
+                number(row["growth_ms"], 0),
+                number(row["wire_kbps"]),
+                mse_text(row["mse"]),
+                f"x {row['mse_ratio']:.2f}" if row.get("mse_ratio") else "-",
+            ]
+        )
+    text = (
+        f"Calls between two processes; `s` and SVT-AV1 may take {result['bitrate_kbps']:g} kbit/s of payload and VP8 "
+        f"as much on the wire, {result['open_kbps']:g} where the path itself is narrow. Total is from the source's "
+        "picture to the picture ready to be shown, one-way from coded to received; wire rates hold all datagrams with "
+        f"all headers. Seed {result['seed']}, {result['cores']} cores, load when measured {result['load']}.\n\n"
+        f"{table(header, rows)}"
     )
+    return text + "".join(f"\n* {line}\n" for line in _event_lines(result["rows"]))
+
+
+def _event_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    lines = []
+    for row in rows:
+        name = f"`{row['path']}`, {NAMES.get(row['codec'], row['codec'])}"
+        if "settles_down_s" in row:
+            use = ", ".join(f"{share} %" for share in row["use_percent"])
+            lines.append(
+                f"{name}: settles after {number(row['settles_down_s'])} s down and {number(row['settles_up_s'])} s up, "
+                f"uses {use} of the three rates."
+            )
+        elif "noticed_s" in row:
+            lines.append(
+                f"{name}: noticed after {number(row['noticed_s'])} s, the next frame {number(row['back_s'])} s after "
+                "the receiver listens again."
+            )
+        elif "back_s" in row:
+            lines.append(f"{name}: the next frame {number(row['back_s'])} s after the path is back.")
+    return lines

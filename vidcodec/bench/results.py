@@ -12,13 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from vidcodec.bdrate import bjontegaard
-from vidcodec.bench import latency, link, paper, rd, speed
+from vidcodec.bench import latency, link, linkpackets, paper, rd, soak, speed
 from vidcodec.bench.summary import by_codec_and_clip, curve_of
 from vidcodec.bench.tables import bits_words, mse_text, number, short_table, spread
 from vidcodec.errors import InputError, UsageError
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-TAKEN = ("rd.json", "speed.json", "paper.json", "latency.json", "link.json", "rd_main.png", "latency.png")
+TAKEN = (
+    "rd.json",
+    "speed.json",
+    "paper.json",
+    "latency.json",
+    "calls.json",
+    "soak.json",
+    "link.json",
+    "rd_main.png",
+    "latency.png",
+)
 README_CODECS = ("s", "seed", "svtav1", "x265-medium", "vp9", "x264-veryfast", "vp8", "vp8@2")
 OPPONENT = "svtav1"
 FPS = 30
@@ -202,7 +212,9 @@ def page(results: dict[str, Result]) -> str:
         "paper": ("# The source paper's table, and what it leaves out\n\n", paper.markdown),
         "speed": ("# Speed\n\n", speed.markdown),
         "latency": ("# Latency of a whole call\n\n", latency.markdown),
-        "link": ("# The link on a bad network\n\n", link.markdown),
+        "calls": ("# Calls over bad networks\n\n", link.markdown),
+        "soak": ("# A long call\n\n", soak.markdown),
+        "link": ("# The link on a bad network\n\n", linkpackets.markdown),
     }
     plots = {"rd": "\n![rate and PSNR](results/rd_main.png)\n", "latency": "\n![stages](results/latency.png)\n"}
     text = (

@@ -113,6 +113,7 @@ class Direction:
         generator: source of its losses and jitter.
         since_ms: when the trace began; None for the first datagram.
         forwarded, lost, overflowed: datagrams so far.
+        bytes: of all of them, IPv4 and UDP headers included.
     """
 
     impairment: Impairment
@@ -121,6 +122,7 @@ class Direction:
     forwarded: int = 0
     lost: int = 0
     overflowed: int = 0
+    bytes: int = 0
     _busy_until_ms: float = 0.0
     _losing: bool = field(default=False)
 
@@ -128,6 +130,7 @@ class Direction:
         """When a UDP payload of `size` bytes that leaves now arrives; None when it does not."""
         if self.since_ms is None:
             self.since_ms = now_ms
+        self.bytes += size + IP_UDP_BYTES
         now = self.impairment.at(now_ms - self.since_ms)
         left_ms = now_ms
         if now.rate_kbps:

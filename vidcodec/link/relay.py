@@ -86,11 +86,11 @@ class Relay:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Datagrams forwarded, lost and dropped by a full queue so far."""
+        """Datagrams forwarded, lost and dropped by a full queue so far, and bytes of all of them with IP and UDP."""
         return {
             f"impairment{name}{what.capitalize()}": getattr(direction, what)
             for name, direction in (("Outbound", self.outbound), ("Inbound", self.inbound))
-            for what in ("forwarded", "lost", "overflowed")
+            for what in ("forwarded", "lost", "overflowed", "bytes")
         }
 
     def close(self) -> None:
@@ -143,7 +143,8 @@ def _with_candidate(sdp: str, address: Address) -> str:
         elif line.startswith("c="):
             lines.append(f"c=IN IP4 {address[0]}")
         elif line.startswith("m="):
-            lines.append(f"m=application {address[1]} {line.split(' ', 2)[2]}")
+            kind, _, rest = line.split(" ", 2)
+            lines.append(f"{kind} {address[1]} {rest}")
         else:
             lines.append(line)
     return "\r\n".join(lines) + "\r\n"
