@@ -21,6 +21,8 @@ class Command:
     """A running `python -m sender` or `python -m receiver`. Ends with the `with` block."""
 
     def __init__(self, *words: str, env: dict[str, str] | None = None) -> None:
+        self._began_s = time.monotonic()
+        self._ready_s = 0.0
         self._process = subprocess.Popen(
             [sys.executable, "-m", *words],
             cwd=ROOT,
@@ -46,6 +48,7 @@ class Command:
         while time.monotonic() < until_s:
             for line in self.out[seen:]:
                 if line.startswith(start):
+                    self._ready_s = self._ready_s or time.monotonic() - self._began_s
                     return line
                 seen += 1
             if self._process.poll() is not None and not self._readers[0].is_alive() and seen == len(self.out):
@@ -60,6 +63,12 @@ class Command:
     @property
     def running(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def exit_s(self) -> float:
+        """How long its exit may take on this machine: four seconds, or as long as its start took up to its first line
+        that was waited for. Either is Python with torch in it, at the speed that others leave."""
+        return max(4.0, self._ready_s)
 
     def send_signal(self, number: int) -> None:
         self._process.send_signal(number)

@@ -83,9 +83,8 @@ def test_killed_receiver_is_noticed_within_four_seconds(tmp_path: Path) -> None:
         (receiver,) = children(sending.pid)
         subprocess.run(["kill", "-KILL", str(receiver)], check=True)
         killed_s = time.monotonic()
-        assert sending.wait(20) == 4
-        # 3 s of silence, the exit of a process with torch in it, and a busy machine.
-        assert time.monotonic() - killed_s < 8.0
+        assert sending.wait() == 4
+        assert time.monotonic() - killed_s < 4.0 + sending.exit_s
     assert "silent" in only_error_line(sending.err)
     assert read_report(report)["frames_sent"] > 0
 
@@ -97,7 +96,7 @@ def test_interrupt_in_a_call_ends_it_in_order(tmp_path: Path) -> None:
         sending.wait_for("connected")
         time.sleep(2)
         sending.send_signal(signal.SIGINT)
-        assert sending.wait(20) == 0
+        assert sending.wait() == 0
     assert sending.err == []
     assert read_report(report)["frames_shown"] > 0
     with av.open(str(film)) as container:
@@ -112,7 +111,7 @@ def test_interrupt_before_the_call_leaves_a_report_and_no_process(tmp_path: Path
             assert sending.running
             time.sleep(0.02)
         sending.send_signal(signal.SIGINT)
-        assert sending.wait(40) == 0
+        assert sending.wait() == 0
         assert not any("Traceback" in line for line in sending.err)
     until_s = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in found):

@@ -48,7 +48,7 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
         assert printed == f"  python -m sender --connect '{url}'"
         yield Listening(command, url, report, record)
         command.send_signal(signal.SIGTERM)
-        assert command.wait(20) == 0
+        assert command.wait() == 0
 
 
 def call(url: str, *options: str) -> int:
@@ -129,8 +129,8 @@ def test_killed_sender_is_noticed_and_reported(tmp_path: Path) -> None:
             time.sleep(2.5)
             sending.send_signal(signal.SIGKILL)
             killed_s = time.monotonic()
-            assert listening.wait(15) == 4
-            assert time.monotonic() - killed_s < 8.0  # 3 s to notice, and a busy machine's exit
+            assert listening.wait() == 4
+            assert time.monotonic() - killed_s < 4.0 + listening.exit_s
         assert "silent" in only_error_line(listening.err)
     assert read_report(report)["frames_shown"] > 0
 
@@ -156,7 +156,7 @@ def test_receiver_that_comes_back_gets_the_rest_of_the_call(tmp_path: Path) -> N
         time.sleep(3)
         assert sending.running
         sending.send_signal(signal.SIGINT)
-        assert sending.wait(20) == 0
+        assert sending.wait() == 0
         assert all("trying again" in line for line in sending.err), sending.err
         listening.wait_for("waiting for the next call")
     assert read_report(ours)["frames_sent"] == read_report(second)["frames_sent"]
@@ -184,7 +184,7 @@ def test_two_ends_that_lost_each_other_agree_on_the_whole_call(tmp_path: Path) -
             assert calls == 2
             time.sleep(2)
             sending.send_signal(signal.SIGINT)
-            assert sending.wait(20) == 0
+            assert sending.wait() == 0
         for _ in range(100):
             if sum(line.startswith("waiting for the next call") for line in listening.out) == 2:
                 break
@@ -205,8 +205,8 @@ def test_ctrl_c_at_the_receiver_ends_the_call_on_both_sides(tmp_path: Path) -> N
             assert listening.wait_for("call at ").split()[-1] == code, "nobody sits in between"
             time.sleep(1.5)
             listening.send_signal(signal.SIGINT)
-            assert listening.wait(20) == 0
-            assert sending.wait(20) == 0
+            assert listening.wait() == 0
+            assert sending.wait() == 0
             assert sending.err == []
         assert listening.err == []
     reports = read_report(first), read_report(second)

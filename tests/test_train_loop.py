@@ -74,10 +74,10 @@ def test_killed_run_goes_on_from_its_checkpoint(pictures: Path, tmp_path: Path) 
 
 def test_training_lowers_the_loss_on_one_picture(pictures: Path, tmp_path: Path) -> None:
     stage = replace(STAGE, steps=40, lr=3e-3, lr_end=3e-3, quality_low=30.0, quality_high=30.0, quality_wander=0.0)
-    trainer = Trainer(config_for(pictures, stages=(stage,), score=ScoreConfig(every=1)), tmp_path / "run", print)
+    trainer = Trainer(config_for(pictures, stages=(stage,), score=ScoreConfig(every=5)), tmp_path / "run", print)
     trainer.train()
     scores = [r["score"] for r in trainer.log.records("score")]
-    assert min(scores[-5:]) < scores[0]
+    assert len(scores) >= 8 and min(scores[-2:]) < scores[0]
 
 
 def test_run_becomes_a_weights_file_that_codes(pictures: Path, tmp_path: Path, monkeypatch, capsys) -> None:
