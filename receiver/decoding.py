@@ -18,7 +18,7 @@ from vidcodec.codec import Codec, State
 from vidcodec.errors import DamagedPacket
 from vidcodec.link.framing import FrameStatus
 from vidcodec.link.options import Frame
-from vidcodec.packet import HEADER_BYTES, Packet
+from vidcodec.packet import Header, Packet
 
 Picture = NDArray[np.uint8]
 
@@ -32,7 +32,10 @@ WAIT_MS = 40.0
 
 def is_intra(packet: bytes) -> bool:
     """Whether a packet needs no reference. False for what is no packet."""
-    return len(packet) >= HEADER_BYTES and not int.from_bytes(packet[:3], "big") >> 8 & 63
+    try:
+        return not Header.from_bytes(packet).distance
+    except DamagedPacket:
+        return False
 
 
 class PacketQueue:
