@@ -26,8 +26,9 @@ MAX_QUEUED = 64
 LATE_MS = 100.0
 STATES = 32
 MAX_WAITING = 16
-WAIT_MS = 40.0
-"""A little more than one frame: packets that overtake each other, and repeats in the next message, come within that."""
+WAIT_MS = 250.0
+"""What overtook another, and what is sent again, comes within that. A sender whose repairs fail does not wait for our
+complaint: it sees what is missing, and predicts from what surely arrived."""
 
 
 def is_intra(packet: bytes) -> bool:

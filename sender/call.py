@@ -329,11 +329,11 @@ class Call:
         if counts is None or self._measurer is None or self._capture is None:
             return SenderTotals()
         baseline = self._measurer.baseline
-        # Packets that the link sent again after losses, each behind its length.
+        # Packets that the link sent again after losses, alone or with others.
         link = self._link.stats if self._link is not None else {}
-        again_bytes = (
-            max(0, link.get("payloadBytesSent", 0) - counts.payload_bytes) if link.get("framesRepeated") else 0
-        )
+        again_bytes = link.get("messagesRepeated", 0) * packet_wire_bytes(0)
+        if link.get("framesRepeated"):
+            again_bytes += max(0, link.get("payloadBytesSent", 0) - counts.payload_bytes)
         return SenderTotals(
             captured=self._capture.captured_count,
             sent=counts.sent,

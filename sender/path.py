@@ -8,17 +8,19 @@ state does not advance to it.
 """
 
 import logging
+import math
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sender.cadence import Cadence, CadenceChooser, Thinner, needed_bytes
 from sender.capture import Capture, Frame
 from sender.crop import LiveCropper
+from sender.references import References
 from sender.resending import Recorded
 from vidcodec.codec import Codec, State
 from vidcodec.link.framing import FrameStatus
@@ -33,77 +35,14 @@ log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
 
-STATES = 48
 PATIENCE_S = 0.1
 """How long a packet that must not be left out waits for the link."""
 
+FRAME_S = 0.15
+"""A frame may take the path for this long. One that takes more is coded again, once, with fewer bits."""
 
-class References:
-    """Which state the next frame is predicted from. Any thread may report; the frame path asks.
-
-    Normally the newest one. After the receiver has said that it could not decode a frame, the newest one that it said
-    it decoded, as long as a packet can refer to it, else the blank state. A receiver that goes on asking for a refresh
-    gets the blank state.
-    """
-
-    def __init__(self, blank: State) -> None:
-        self._lock = threading.Lock()
-        self._blank = blank
-        self._states: OrderedDict[int, State] = OrderedDict()
-        self._newest = -1
-        self._decoded = -1
-        self._broken = False
-        self._mending = False
-        self._resumed_at = -1
-
-    def sent(self, number: int, state: State) -> None:
-        """Frame `number` was sent, predicted from what `next` said, and left `state`."""
-        with self._lock:
-            if self._mending:  # what is said of frames before this one is no news any more
-                self._broken, self._mending, self._resumed_at = False, False, number - 1
-            self._states[number] = state
-            self._newest = number
-            if len(self._states) > STATES:
-                self._states.popitem(last=False)
-
-    def restart(self) -> None:
-        """The receiver holds nothing any more: the next frame stands alone."""
-        with self._lock:
-            self._states.clear()
-            self._newest = self._decoded = -1
-            self._broken = False
-
-    def acknowledged(self, number: int, status: FrameStatus) -> None:
-        """What the receiver's decoder made of frame `number`."""
-        with self._lock:
-            if status is FrameStatus.OK and number in self._states:
-                self._decoded = max(self._decoded, number)
-            elif status in (FrameStatus.DAMAGED, FrameStatus.MISSING_REFERENCE) and number > self._resumed_at:
-                self._broken = True
-
-    def asked_for_refresh(self, have: int | None) -> None:
-        """The receiver cannot go on; it holds frame `have`, or nothing."""
-        with self._lock:
-            self._decoded = -1 if have is None or have not in self._states else max(self._decoded, have)
-            if self._newest > self._resumed_at or have is None:
-                self._broken = True
-
-    def next(self) -> State:
-        """The state to predict the frame after the newest one from."""
-        with self._lock:
-            # Told here and not in `sent`: a report that comes while the frame is coded is for the frame after it.
-            self._mending = self._broken
-            if self._newest < 0:
-                return self._blank
-            if not self._broken:
-                return self._states[self._newest]
-            within_reach = self._newest + 1 - self._decoded <= MAX_DISTANCE
-            return self._states.get(self._decoded, self._blank) if within_reach else self._blank
-
-    def held(self, number: int) -> State | None:
-        """The state that frame `number` left, if by what `next` knew the receiver has it, too."""
-        with self._lock:
-            return self._states.get(number) if not self._mending or number == self._decoded else None
+GROWTH = 0.05
+"""By how much a frame's size grows from one quality to the next, roughly, in natural logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +85,17 @@ class SendCounts:
     payload_bytes: int = 0
     wire_bytes: int = 0
     refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A coded frame that has not left yet; it changes nothing until it does."""
+
+    number: int
+    data: bytes
+    state: State
+    distance: int
+    coded: Coded
 
 
 class FramePath:
@@ -197,6 +147,10 @@ class FramePath:
         self._obeyed: Orders | None = None
         self._paused = False
         self._fps = 30.0
+        self._chooser = CadenceChooser(self._fps)
+        self._thinner = Thinner()
+        self._pending: list[_Ready] = []
+        self._used = link
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -218,6 +172,7 @@ class FramePath:
     def start(self, capture: Capture) -> None:
         """Begin to take pictures."""
         self._fps = capture.source.fps
+        self._chooser = CadenceChooser(self._fps)
         self._next = capture.source.first
         self._thread = threading.Thread(target=self._run, args=(capture,), name="frames", daemon=True)
         self._thread.start()
@@ -251,7 +206,7 @@ class FramePath:
                 # Recorded frames wait in a row, since they need each other; where one cannot be used as it stands, the
                 # newest one is enough.
                 idle = frame.recorded is not None and capture.waiting and self._usable(frame) is None
-                if not self._paused and not idle:
+                if not self._paused and not idle and self._wanted(frame):
                     self._send(frame)
         except BaseException as error:  # reported by the main thread
             self.error = error
@@ -274,13 +229,26 @@ class FramePath:
         else:
             self._control = RateControl.start(orders.kbps, self._fps, self._codec.info.qualities)
 
+    @property
+    def _cadence(self) -> Cadence:
+        """Every frame at once for a fixed quality; else what the path allows."""
+        return Cadence(self._fps) if self._control is None else self._chooser.cadence
+
+    def _wanted(self, frame: Frame) -> bool:
+        """Whether a frame is coded at all."""
+        if self._control is None or frame.recorded is not None:
+            return True
+        self._chooser.choose(needed_bytes(self._control), self._link.budget_bytes, time.monotonic())
+        return self._thinner.keeps(frame.captured_ns / 1e9, self._cadence.fps, self._fps)
+
     def _next_quality(self) -> int:
         """The fixed quality, or what holds the rate asked for, or less where the path carries less."""
         if self._control is None:
             return self._quality
-        carried = float(self._link.budget_bytes(self._fps))
-        allowed = max(1.0, min(self._frame_bytes, carried))
-        self._control = self._control.with_rate(allowed * 8 / 1000 * self._fps, self._fps)
+        cadence = self._cadence
+        carried = self._link.budget_bytes(cadence.messages_per_s) / cadence.per_message
+        allowed = max(1.0, min(self._frame_bytes * self._fps / cadence.fps, carried))
+        self._control = self._control.with_rate(allowed * 8 / 1000 * cadence.fps, cadence.fps)
         return self._control.quality
 
     def _usable(self, frame: Frame) -> Recorded | None:
@@ -298,9 +266,9 @@ class FramePath:
         """The full count of a frame, its packet, and the state that it leaves."""
         if usable is not None:
             return usable.number, usable.packet, usable.state
-        number = self._next
+        number = self._next + len(self._pending)
         quality = self._next_quality()
-        reference = self.references.next()
+        reference = self._pending[-1].state if self._pending else self.references.next(self._link.doubtful)
         recorded = frame.recorded
         if recorded is not None:  # it keeps its number, so that a later packet can be sent as it stands
             number = recorded.number if 0 <= recorded.number - number < NUMBERS // 2 else number
@@ -308,6 +276,11 @@ class FramePath:
             if reference.number is not None and (number - reference.number) % NUMBERS > MAX_DISTANCE:
                 reference = self._codec.blank_state()
         packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
+        if self._control is not None:
+            most = max(1, self._link.budget_bytes(1.0 / FRAME_S))
+            if len(packet) > 1.2 * most and quality > 0:
+                quality = max(0, quality - math.ceil(math.log(len(packet) / most) / GROWTH))
+                packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
         return number, packet, state
 
     def _open(self, patient: bool) -> bool:
@@ -329,21 +302,39 @@ class FramePath:
         if not self._open(usable is not None):  # asked before the work is done, not after it
             self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, counts.refused + 1)
             return
+        doubtful = self.references.mending or self._link.doubtful
+        stale = usable is not None or doubtful or self._link is not self._used
+        self._used = self._link
+        if self._pending and stale:
+            self._pending = []  # it was predicted from what the receiver may lack, and nothing of it has left
         number, packet, state = self._code(frame, original, usable)
         data, quality = packet.to_bytes(), packet.header.quality
         encoded_ns = time.monotonic_ns()
-        if not self._link.send_frame(number, data):
-            self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, counts.refused + 1)
+        record = SentFrame(number, captured_ns, taken_ns, cropped_ns, encoded_ns, len(data), quality, self._offset_ns())
+        coded = Coded(record, original, state.picture)
+        self._pending.append(_Ready(number, data, state, packet.header.distance, coded))
+        alone = usable is not None or doubtful or packet.header.distance == 0
+        if alone or len(self._pending) >= self._cadence.per_message:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what is ready in one message; if the link refuses it, it never was."""
+        ready, self._pending = self._pending, []
+        counts = self.counts
+        if not self._link.send_frames([(each.number, each.data) for each in ready]):
+            refused = counts.refused + len(ready)
+            self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, refused)
             return
-        self._next = number + 1
-        self.references.sent(number, state)
-        if self._control is not None:
-            self._control = self._control.after(quality, len(data), packet.header.distance == 0)
+        for each in ready:
+            size, quality = len(each.data), each.coded.record.quality
+            self._next = each.number + 1
+            self.references.sent(each.number, each.state, each.distance)
+            if self._control is not None:
+                self._control = self._control.after(quality, size, each.distance == 0)
+            self._on_coded(each.coded)
         self.counts = SendCounts(
-            counts.sent + 1,
-            counts.payload_bytes + len(data),
-            counts.wire_bytes + self._wire_bytes(len(data)),
+            counts.sent + len(ready),
+            counts.payload_bytes + sum(len(each.data) for each in ready),
+            counts.wire_bytes + self._wire_bytes(sum(len(each.data) for each in ready) + len(ready) - 1),
             counts.refused,
         )
-        record = SentFrame(number, captured_ns, taken_ns, cropped_ns, encoded_ns, len(data), quality, self._offset_ns())
-        self._on_coded(Coded(record, original, state.picture))

@@ -28,7 +28,13 @@ class Outcome:
 
 
 def make_call(
-    codec: Codec, source: Source, record: Sequence[Path], *, quality: int | None = 0, network: str = "delay=1"
+    codec: Codec,
+    source: Source,
+    record: Sequence[Path],
+    *,
+    quality: int | None = 0,
+    network: str = "delay=1",
+    repair: str = "auto",
 ) -> Outcome:
     """Send all of a source, uncropped, and record what arrives."""
     calls: queue.Queue[Receiving] = queue.Queue()
@@ -46,7 +52,7 @@ def make_call(
         on_closed=lambda link, closed: by_link[link].on_closed(closed),
     )
     hello = Hello(BITSTREAM_VERSION, codec.info.model_id, codec.info.weights_sha256)
-    options = LinkOptions(impair=parse_impairment(network), seed=7, adaptive=False, rate_kbps=5000.0)
+    options = LinkOptions(impair=parse_impairment(network), seed=7, adaptive=False, rate_kbps=5000.0, repair=repair)
     with ReceiverServer("127.0.0.1:0", hello, handlers) as server, source:
         sending = Sending(codec, source, CallOptions(quality, None, crop="none", baseline="none"), None)
         sending.connect(server.url, options)

@@ -14,10 +14,10 @@ from vidcodec.link.pacing import Window
 from vidcodec.packet import NUMBERS, Packet
 
 
-def make(rate_kbps: float = 5000.0, repeat: bool = True, adaptive: bool = False) -> tuple[Flow, Counters]:
+def make(rate_kbps: float = 5000.0, repair: str = "repeat", adaptive: bool = False) -> tuple[Flow, Counters]:
     counters = Counters()
     estimator = BandwidthEstimator(rate_kbps) if adaptive else None
-    return Flow(Window(rate_kbps), estimator, counters, repeat), counters
+    return Flow(Window(rate_kbps), estimator, counters, repair), counters
 
 
 def send(flow: Flow, number: int, now_ms: float, size: int = 100) -> list[int] | None:
@@ -119,13 +119,94 @@ def test_repeat_never_adds_a_datagram(size: int, carried: list[int]) -> None:
 
 
 def test_repeats_may_be_turned_off_or_chosen_by_the_caller() -> None:
-    flow, counters = make(repeat=False)
+    flow, counters = make(repair="none")
     flow._loss_ms = 0.0
     send(flow, 0, 0.0)
     assert send(flow, 1, 1.0) == [1]
     datagrams = flow.take([(2, packet(2))], [packet(0), packet(1)], 2.0)
     assert datagrams is not None and len(parse_message(datagrams[0])) == 3  # type: ignore[arg-type]
     assert counters.frames_repeated == 2 and counters.payload_bytes_sent == 500
+
+
+def resent(flow: Flow, now_ms: float) -> list[list[int]]:
+    """Numbers of the packets in each message that is sent again now."""
+    messages = []
+    for datagrams in flow.resend(now_ms):
+        content = parse_message(datagrams[0])
+        assert isinstance(content, list)
+        messages.append([Packet.from_bytes(data).header.number for data in content])
+    return messages
+
+
+def test_frame_is_sent_again_as_soon_as_a_later_one_is_acknowledged() -> None:
+    flow, counters = make(repair="auto")
+    for number in range(3):
+        send(flow, number, 33.0 * number)
+    ack(flow, [0], 40.0, 20.0)
+    assert resent(flow, 40.0) == [] and not flow.doubtful(40.0)
+    ack(flow, [2], 106.0, 86.0)
+    assert resent(flow, 106.0) == [[1]]
+    assert resent(flow, 107.0) == []
+    news = ack(flow, [1], 146.0, 126.0)
+    assert [(each.number, each.rtt_ms) for each in news] == [(1, None)], "what was sent twice tells no round trip"
+    assert counters.frames_rescued == 1 and counters.frames_repeated == 1 and counters.messages_repeated == 1
+    assert flow.window.smoothed_rtt_ms == pytest.approx(40.0, abs=1.0)
+
+
+def test_what_is_sent_again_in_vain_goes_out_quicker_and_makes_the_chain_doubtful() -> None:
+    flow, _ = make(repair="auto")
+    for number in range(3):
+        send(flow, number, 33.0 * number)
+    ack(flow, [0], 40.0, 20.0)
+    ack(flow, [2], 106.0, 86.0)
+    assert resent(flow, 106.0) == [[1]]
+    ack(flow, [2], 130.0, 86.0)
+    assert resent(flow, 150.0) == [] and not flow.doubtful(150.0)
+    assert resent(flow, 160.0) == [[1]] and flow.doubtful(160.0)
+    assert resent(flow, 177.0) == [[1]]
+    ack(flow, [2], 230.0, 86.0, FrameStatus.OK)
+    assert resent(flow, 300.0) == [] and not flow.doubtful(300.0), "a later frame was decoded: it is of no use any more"
+
+
+def test_silence_has_everything_under_way_sent_again_in_one_message_every_half_frame() -> None:
+    flow, _ = make(repair="auto")
+    for number in range(20):
+        send(flow, number, 33.0 * number)
+        ack(flow, [number], 33.0 * number + 10.0, 33.0 * number + 5.0)
+    for number in range(20, 23):
+        send(flow, number, 33.0 * number)
+    assert resent(flow, 33.0 * 22 + 2.0) == [], "a path that has lost nothing yet is narrow, or the machine is busy"
+    flow._loss_ms = 0.0
+    assert resent(flow, 33.0 * 19 + 60.0) == []
+    assert resent(flow, 33.0 * 22 + 2.0) == [[20, 21]], "22 has only just left"
+    assert resent(flow, 33.0 * 22 + 20.0) == [[20, 21]]
+    assert flow.doubtful(33.0 * 22 + 21.0)
+    assert resent(flow, 33.0 * 22 + 40.0) == [[20, 21, 22]]
+
+
+def test_sending_again_stays_within_its_share_of_a_narrow_path() -> None:
+    flow, counters = make(rate_kbps=40.0, repair="resend")
+    now_ms = 0.0
+    for number in range(60):
+        now_ms += 66.0
+        send(flow, number, now_ms, 150)
+        if number % 2:
+            ack(flow, [number], now_ms + 60.0, now_ms + 40.0)
+        flow.resend(now_ms + 60.0)
+    spent = counters.messages_repeated * (93 + 152)
+    assert 0 < spent <= 0.4 * 40.0 * 125.0 * (now_ms / 1000.0) + 600.0
+    assert flow.budget_bytes(15.0, now_ms) < 40.0 * 125.0 / 15.0 - 93
+
+
+def test_long_round_trip_repeats_instead_of_sending_again() -> None:
+    flow, _ = make(repair="auto")
+    for number in range(12):
+        send(flow, number, 33.0 * number)
+        ack(flow, [number], 33.0 * number + 200.0, 100.0)
+    send(flow, 12, 400.0)
+    send(flow, 13, 433.0)
+    ack(flow, [13], 640.0, 540.0)
+    assert resent(flow, 640.0) == [] and flow.doubtful(800.0)
 
 
 def test_large_frame_goes_in_fragments_and_counts_all_its_headers() -> None:

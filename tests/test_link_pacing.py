@@ -34,7 +34,7 @@ def test_window_counts_the_round_trip_on_top_so_that_a_long_path_is_used() -> No
     for number in range(10):
         window.sent(Flight(number, 100, 33.0 * number))
         window.acknowledged(number, 33.0 * number + 400.0)
-    assert window.limit_bytes == pytest.approx(10.0 * 450.0)
+    assert window.limit_bytes == pytest.approx(10.0 * 500.0)
 
 
 def test_shortest_round_trip_is_forgotten_after_ten_seconds() -> None:

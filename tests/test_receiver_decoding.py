@@ -47,6 +47,7 @@ def test_lost_packet_stops_what_depends_on_it_until_the_next_intra_frame() -> No
             continue
         for verdict in [*decoder.push(frame), *decoder.expire(frame.received_ms)]:
             (good if verdict.status is FrameStatus.OK else missing).append(verdict)
+    missing += decoder.expire(frames[-1].received_ms + WAIT_MS + 1.0)
     assert [verdict.frame.number for verdict in good] == [*range(10), *range(20, 40)]
     assert {verdict.status for verdict in missing} == {FrameStatus.MISSING_REFERENCE}
     assert [verdict.frame.number for verdict in missing] == list(range(11, 20))

@@ -3,7 +3,7 @@
 import pytest
 from delta_codec import DeltaCodec, pictures
 
-from sender.path import STATES, References
+from sender.references import STATES, References
 from vidcodec.codec import State
 from vidcodec.link.framing import FrameStatus
 
@@ -47,6 +47,43 @@ def test_report_that_comes_while_a_frame_is_coded_is_not_lost() -> None:
     references.acknowledged(7, FrameStatus.MISSING_REFERENCE)
     references.sent(10, State(10, BLANK.picture))
     assert references.next().number == 5, "frame 10 was predicted from the broken chain"
+
+
+def test_while_something_is_missing_the_newest_frame_that_surely_arrived_is_the_reference() -> None:
+    references = References(BLANK)
+    for number in range(10):
+        references.next()
+        references.sent(number, State(number, BLANK.picture), min(number, 1))
+        if number != 6:  # 7 to 9 arrive and wait for it
+            references.acknowledged(number, FrameStatus.RECEIVED)
+    assert references.next().number == 9
+    assert references.next(doubtful=True).number == 5
+    references.sent(10, State(10, BLANK.picture), 5)
+    assert references.next().number == 10
+    references.acknowledged(7, FrameStatus.MISSING_REFERENCE)
+    assert references.next().number == 10, "the chain goes on from 5: what 7 lacked is no news"
+    assert references.next(doubtful=True).number == 5
+    references.sent(11, State(11, BLANK.picture), 6)
+    references.acknowledged(10, FrameStatus.RECEIVED)
+    references.acknowledged(11, FrameStatus.RECEIVED)
+    assert references.next(doubtful=True).number == 11, "both came from 5"
+
+
+def test_frame_that_comes_after_all_makes_those_behind_it_sure() -> None:
+    references = References(BLANK)
+    for number in range(4):
+        references.next()
+        references.sent(number, State(number, BLANK.picture), min(number, 1))
+    for number in (0, 3, 2):
+        references.acknowledged(number, FrameStatus.RECEIVED)
+    assert references.next(doubtful=True).number == 0
+    references.acknowledged(1, FrameStatus.RECEIVED)
+    assert references.next(doubtful=True).number == 3
+
+
+def test_doubt_before_anything_arrived_changes_nothing() -> None:
+    references = after(3)
+    assert references.next(doubtful=True).number == 2
 
 
 def test_frame_that_the_link_refused_has_mended_nothing() -> None:

@@ -42,6 +42,13 @@ class AckQueue:
             self._entries.popitem(last=False)
         self._due_ms = min(self._due_ms, max(now_ms, self._last_ms + self.interval_ms))
 
+    def again(self, number: int, now_ms: float) -> None:
+        """A frame came a second time: the sender does not know that it is here."""
+        entry = self._entries.get(number)
+        if entry is not None:
+            entry.sends_left = max(entry.sends_left, 1)
+            self._due_ms = min(self._due_ms, max(now_ms, self._last_ms + self.interval_ms))
+
     def judged(self, number: int, status: FrameStatus, now_ms: float) -> None:
         """The decoder has seen a frame. One that never arrived, or long ago, is ignored."""
         entry = self._entries.get(number)

@@ -27,6 +27,7 @@ class Counters:
     payload_bytes_received: int = 0
     frames_sent: int = 0
     frames_repeated: int = 0
+    messages_repeated: int = 0
     frames_refused: int = 0
     frames_received: int = 0
     frames_duplicated: int = 0
@@ -78,6 +79,7 @@ class Counters:
             "payloadBytesReceived": self.payload_bytes_received,
             "framesSent": self.frames_sent,
             "framesRepeated": self.frames_repeated,
+            "messagesRepeated": self.messages_repeated,
             "framesRefused": self.frames_refused,
             "framesReceived": self.frames_received,
             "framesDuplicated": self.frames_duplicated,

@@ -22,12 +22,14 @@ from vidcodec.link.framing import (
 )
 from vidcodec.link.options import Acknowledgement
 from vidcodec.link.pacing import Flight, Window
+from vidcodec.link.repairs import DOUBT, SHORT_RTT_MS, USEFUL_MS, Repairs
 from vidcodec.packet import NUMBERS, unwrap
 from vidcodec.wire import wire_bytes
 
 REMEMBERED_FRAMES = NUMBERS // 2
 REPEAT_AFTER_LOSS_MS = 3000.0
 MAX_DEPTH = 3
+LOSING_MS = 15_000.0
 
 
 @dataclass(slots=True)
@@ -40,16 +42,19 @@ class _Sent:
 
     sent_ms: float
     wire_bytes: int
+    packet: bytes
     status: FrameStatus | None = None
     repeated_with: list[int] = field(default_factory=list)
+    resends: int = 0
+    resent_ms: float = 0.0
 
 
 class Flow:
     """Takes frames while the window is open, and reads acknowledgements.
 
-    After a loss the previous packet rides along in each message as far as it fits into the datagram, until no message
-    was lost for three seconds: a single loss then costs nothing but the bytes. Frames that are lost nevertheless (a
-    burst) make it two packets, then three.
+    Where a round trip is short, what is missing is sent again at once (`Repairs`). Where it is long, that would come
+    too late: after a loss the previous packet then rides along in each message as far as it fits into the datagram,
+    until no message was lost for three seconds. Frames that are lost nevertheless make it two packets, then three.
     """
 
     def __init__(
@@ -57,13 +62,14 @@ class Flow:
         window: Window,
         estimator: BandwidthEstimator | None,
         counters: Counters,
-        repeat_after_loss: bool = True,
+        repair: str = "auto",
         first: int = 0,
     ) -> None:
         self.window = window
         self.estimator = estimator
         self._counters = counters
-        self._repeat_after_loss = repeat_after_loss
+        self._repair = repair
+        self._repairs = Repairs()
         self._lock = threading.Lock()
         self._sent: OrderedDict[int, _Sent] = OrderedDict()
         self._newest = first
@@ -72,6 +78,7 @@ class Flow:
         self._message_id = 0
         self._loss_ms = float("-inf")
         self._arrival_ms: float | None = None
+        self._acknowledged = -1
 
     @property
     def is_open(self) -> bool:
@@ -89,7 +96,7 @@ class Flow:
     def budget_bytes(self, fps: float, now_ms: float) -> int:
         """Size a packet may have for `fps` of them a second to fit the rate, headers and repeats taken off; >= 0."""
         with self._lock:
-            share = self.window.rate_kbps * 125.0 / fps - wire_bytes(1)
+            share = (self.window.rate_kbps * 125.0 - self._repairs.bytes_per_s(now_ms)) / fps - wire_bytes(1)
             return max(0, int(share / (1 + (self._depth if self._repeating(now_ms) else 0))))
 
     def take(self, frames: Sequence[tuple[int, bytes]], repeats: Sequence[bytes], now_ms: float) -> list[bytes] | None:
@@ -111,10 +118,11 @@ class Flow:
                     self._sent[earlier[packet]].repeated_with.append(newest)
             datagrams = split_message(message, self._message_id)
             self._message_id += 1
-            for number, _ in frames:
+            for number, packet in frames:
                 size = sum(wire_bytes(len(datagram)) for datagram in datagrams) if number == newest else 0
                 self.window.sent(Flight(number, size, now_ms))
-                self._sent[number] = _Sent(now_ms, size)
+                self._sent[number] = _Sent(now_ms, size, packet)
+            self._repairs.sent(now_ms)
             while len(self._sent) > REMEMBERED_FRAMES:
                 self._sent.popitem(last=False)
             self._newest = max(self._newest, newest)
@@ -134,6 +142,7 @@ class Flow:
         """
         news = []
         with self._lock:
+            self._repairs.heard(now_ms)
             arrivals = {unwrap(entry.number, self._newest): entry.received_ms for entry in acks.entries}
             for entry in acks.entries:
                 number = unwrap(entry.number, self._newest)
@@ -144,13 +153,15 @@ class Flow:
                 if sent.status is not None and entry.status <= sent.status:
                     continue
                 first, sent.status = sent.status is None, entry.status
+                self._acknowledged = max(self._acknowledged, number)
                 held_ms = (acks.sent_ms - entry.received_ms) % CLOCK_WRAP_MS
                 rtt_ms = network_ms = None
                 if first:
                     self._counters.frames_acknowledged += 1
                     rescued = any(arrivals.get(later) == entry.received_ms for later in sent.repeated_with)
-                    flight = self.window.acknowledged(number, now_ms, held_ms)
-                    rtt_ms = None if flight is None else max(now_ms - flight.sent_ms - held_ms, 0.0)
+                    flight = self.window.acknowledged(number, now_ms, None if sent.resends else held_ms)
+                    if flight is not None and not sent.resends:
+                        rtt_ms = max(now_ms - flight.sent_ms - held_ms, 0.0)
                     self._estimate(entry, sent, rescued, now_ms)
                     if offset_ms is not None:
                         late_ms = entry.received_ms - offset_ms - sent.sent_ms
@@ -164,12 +175,89 @@ class Flow:
             gone = self.window.lost(now_ms)
             self._counters.frames_lost += len(gone)
             for number in gone:
-                if number in self._sent and self._sent[number].repeated_with:
+                sent = self._sent.get(number)
+                if sent is not None and sent.repeated_with:
                     self._depth = min(self._depth + 1, MAX_DEPTH)
-                self._message_lost(now_ms)
+                if sent is None or not sent.resends:  # else it was counted when it was first sent again
+                    self._message_lost(now_ms)
             if self.estimator is not None:
                 self.window.rate_kbps = self.estimator.rate_kbps
             return gone
+
+    def resend(self, now_ms: float) -> list[list[bytes]]:
+        """What is missing and due to be sent again: the datagrams of each message, none for nothing."""
+        if self._repair not in ("auto", "resend"):
+            return []
+        with self._lock:
+            if self._slow:
+                return []
+            missing = self._missing(now_ms)
+            # A path that loses nothing is narrow where it is silent: more bytes would not help.
+            losing = now_ms - self._loss_ms < LOSING_MS
+            silent = losing and self._repairs.silent(now_ms, self._backlog_ms)
+            rtt_ms = self.window.smoothed_rtt_ms
+            due = []
+            for number, sent in missing:
+                gap = number < self._acknowledged
+                if self._repairs.due(
+                    sent.sent_ms, sent.resent_ms, sent.resends, now_ms, rtt_ms, gap=gap, silent=silent
+                ):
+                    due.append((number, sent))
+            messages: list[list[bytes]] = []
+            spent = 0
+            for group in _grouped([sent.packet for _, sent in due]):
+                datagrams = split_message(join_packets(group), self._message_id)
+                size = sum(wire_bytes(len(datagram)) for datagram in datagrams)
+                if not self._repairs.allow(size, self.window.rate_kbps, now_ms):
+                    break
+                self._message_id += 1
+                messages.append(datagrams)
+                for number, sent in due[spent : spent + len(group)]:
+                    if not sent.resends and number < self._acknowledged:
+                        self._message_lost(now_ms)
+                    sent.resends, sent.resent_ms = sent.resends + 1, now_ms
+                spent += len(group)
+                self._counters.frames_repeated += len(group)
+                self._counters.messages_repeated += 1
+                self._counters.payload_bytes_sent += sum(map(len, group))
+            return messages
+
+    def missing(self, now_ms: float) -> bool:
+        """Whether frames are under way that may have to be sent again."""
+        with self._lock:
+            return bool(self._missing(now_ms))
+
+    def doubtful(self, now_ms: float) -> bool:
+        """Whether something is missing that should be there by now: better to predict from what surely arrived."""
+        with self._lock:
+            late_ms = self.window.smoothed_rtt_ms + 1.5 * self._repairs.interval_ms
+            resending = self._repair in ("auto", "resend") and not self._slow
+            return any(
+                sent.resends >= DOUBT
+                if resending
+                else number < self._acknowledged and now_ms - sent.sent_ms > late_ms + self._backlog_ms
+                for number, sent in self._missing(now_ms)
+            )
+
+    def _missing(self, now_ms: float) -> list[tuple[int, _Sent]]:
+        """Frames that nobody acknowledged and that are still of use, oldest first."""
+        found = []
+        for number, sent in reversed(self._sent.items()):
+            if sent.status is FrameStatus.OK or now_ms - sent.sent_ms > USEFUL_MS:
+                break  # a later frame was decoded, so that this one would be a step back in time
+            if sent.status is None:
+                found.append((number, sent))
+        return found[::-1]
+
+    @property
+    def _slow(self) -> bool:
+        """Whether what is sent again arrives too late."""
+        return self._repair == "auto" and self.window.min_rtt_ms > SHORT_RTT_MS
+
+    @property
+    def _backlog_ms(self) -> float:
+        """How long the path needs for what is under way."""
+        return self.window.in_flight_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
 
     def _due_repeats(self, newest: int, now_ms: float) -> list[bytes]:
         """The last packets, oldest first, if messages are being lost and nobody said yet that they arrived."""
@@ -179,14 +267,17 @@ class Flow:
         return [packet for number, packet in last if number in self._sent and self._sent[number].status is None]
 
     def _repeating(self, now_ms: float) -> bool:
-        if self._repeat_after_loss and now_ms - self._loss_ms <= REPEAT_AFTER_LOSS_MS:
+        wanted = self._repair == "repeat" or self._slow
+        if wanted and now_ms - self._loss_ms <= REPEAT_AFTER_LOSS_MS:
             return True
         self._depth = 1
         return False
 
     def _estimate(self, entry: AckEntry, sent: _Sent, rescued: bool, now_ms: float) -> None:
         """Feed the estimator; a frame that only its repeat saved says nothing of delay, but of loss."""
-        if rescued:
+        if sent.resends:
+            self._counters.frames_rescued += 1
+        elif rescued:
             self._counters.frames_rescued += 1
             self._message_lost(now_ms)
         elif self.estimator is not None and sent.wire_bytes:
@@ -201,3 +292,18 @@ class Flow:
         self._loss_ms = now_ms
         if self.estimator is not None:
             self.estimator.lost(now_ms)
+
+
+def _grouped(packets: Sequence[bytes]) -> list[list[bytes]]:
+    """Packets as messages that fit a datagram each; a larger packet goes alone."""
+    groups: list[list[bytes]] = []
+    size = 0
+    for packet in packets:
+        room = len(packet) + 3
+        if groups and len(groups[-1]) < MAX_PACKETS and size + room <= MAX_DATAGRAM_BYTES:
+            groups[-1].append(packet)
+            size += room
+        else:
+            groups.append([packet])
+            size = 1 + room
+    return groups

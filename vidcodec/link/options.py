@@ -27,11 +27,12 @@ class LinkOptions:
     Attributes:
         ice: servers and time limits of the search for a path.
         rate_kbps: what the path is taken to carry at first; None for 10,000 kbit/s where the signalling stays on this
-            machine and 500 elsewhere.
+            machine and 80 elsewhere.
         adaptive: estimate that rate from acknowledgements; None for wherever the path may be narrow: to other
             machines, and through `impair`. Otherwise it stays until `set_rate_kbps`.
         horizon_ms: how much of it may be un-acknowledged beyond one round trip.
-        repeat_after_loss: carry the previous packet again in each message while messages are being lost.
+        repair: what is done about losses: `resend` what is missing, `repeat` the previous packet in each message while
+            messages are being lost, `auto` for the first where the round trip is short and else the second, or `none`.
         ack_interval_ms: shortest time between two acknowledgement messages of the receiver; 0 = one for each frame.
         dead_after_ms: silence after which the peer counts as dead.
         bye_timeout_s: time for the other side to answer a goodbye.
@@ -45,7 +46,7 @@ class LinkOptions:
     rate_kbps: float | None = None
     adaptive: bool | None = None
     horizon_ms: float = 100.0
-    repeat_after_loss: bool = True
+    repair: str = "auto"
     ack_interval_ms: float = 0.0
     dead_after_ms: float = 3000.0
     bye_timeout_s: float = 3.0

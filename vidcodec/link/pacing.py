@@ -40,10 +40,10 @@ class Flight:
 class Window:
     """Refuses a frame while too many bytes are un-acknowledged, so that no queue builds up anywhere.
 
-    The limit is what the estimated rate carries in `horizon_ms`, in half of it more than the shortest recent round trip
-    where that is longer, and never less than two frames of recent size. A frame is lost when three later ones were
-    acknowledged, or by a time-out of three smoothed round trips (at least 250 ms, at most 1 s); its bytes are released
-    then, and an acknowledgement that comes later still counts for the round trip.
+    The limit is what the estimated rate carries in the shortest recent round trip and `horizon_ms`, and never less than
+    two frames of recent size: a large frame, and the small ones behind it, wait for no longer than that. A frame is
+    lost when three later ones were acknowledged, or by a time-out of three smoothed round trips (at least 250 ms, at
+    most 1 s); its bytes are released then, and an acknowledgement that comes later still counts for the round trip.
     """
 
     def __init__(self, rate_kbps: float, horizon_ms: float = 100.0, reorder: int = 3) -> None:
@@ -65,7 +65,7 @@ class Window:
     @property
     def limit_bytes(self) -> float:
         """Un-acknowledged bytes at which frames are refused."""
-        span_ms = max(self._horizon_ms, min(self.min_rtt_ms, 1000.0) + self._horizon_ms / 2.0)
+        span_ms = min(self.min_rtt_ms, 1000.0) + self._horizon_ms
         return max(2.0 * self._recent_bytes, self.rate_kbps / 8.0 * span_ms)
 
     @property
@@ -86,17 +86,18 @@ class Window:
         if flight.wire_bytes:  # 0 for a frame that shares the message of a later one
             self._recent_bytes += (flight.wire_bytes - self._recent_bytes) / 4.0
 
-    def acknowledged(self, number: int, now_ms: float, delay_ms: float = 0.0) -> Flight | None:
+    def acknowledged(self, number: int, now_ms: float, delay_ms: float | None = 0.0) -> Flight | None:
         """A frame arrived; returns its flight, None when there is none (any more).
 
         Args:
             number: full frame count.
             now_ms: now.
-            delay_ms: how long the receiver held the acknowledgement back; not counted as round trip.
+            delay_ms: how long the receiver held the acknowledgement back; not counted as round trip. None for a frame
+                that was sent more than once, which says nothing of the round trip (Karn's algorithm).
         """
         flight = self._release(number) or self._given_up.pop(number, None)
-        if flight is None:
-            return None
+        if flight is None or delay_ms is None:
+            return flight
         rtt_ms = max(now_ms - flight.sent_ms - delay_ms, 0.1)
         self.smoothed_rtt_ms += (rtt_ms - self.smoothed_rtt_ms) / (8.0 if self.smoothed_rtt_ms else 1.0)
         self._shortest.add(now_ms, rtt_ms)

@@ -80,6 +80,7 @@ class ReceiverSession(Session):
             self.counters.payload_bytes_received += len(packet)
             if number in self._seen:
                 self.counters.frames_duplicated += 1
+                self._acks_due.again(number, now_ms)
                 continue
             self._seen[number] = None
             if len(self._seen) > REMEMBERED_FRAMES:

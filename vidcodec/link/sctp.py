@@ -2,8 +2,8 @@
 
 aiortc answers each datagram with one of 93 bytes, as dear as a small frame.
 
-RFC 9260 section 6.2 lets them wait for the next datagrams, 200 ms at most, as long as nothing is missing. How many may
-wait is a matter of bytes: the peer's congestion window can be as small as one datagram of 1,160 bytes.
+RFC 9260 section 6.2 lets them wait for the next datagrams, 500 ms at most, as long as nothing is missing. Both ends
+keep SCTP's congestion window out of the way, so that nothing waits for them in turn.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from typing import Any
 
 from aiortc.rtcsctptransport import RTCSctpTransport
 
-MAX_WAITING_BYTES = 500
-MAX_WAITING_DATAGRAMS = 8
-MAX_WAITING_S = 0.2
+MAX_WAITING_BYTES = 6000
+MAX_WAITING_DATAGRAMS = 16
+MAX_WAITING_S = 0.4
 HANDSHAKE_RTO_S = 0.4
 WINDOW_BYTES = 1 << 20
 _NEEDED = ("_rto", "_handle_data", "_send_sack", "_sack_needed", "_sack_misordered", "_sack_duplicates")

@@ -1,5 +1,6 @@
 """The sending end: frames go out while the window is open, acknowledgements come back."""
 
+import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,10 +17,11 @@ from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
 from vidcodec.link.options import Closed, LinkOptions, SenderHandlers, ignore
 from vidcodec.link.pacing import Window
+from vidcodec.link.repairs import QUICK_MS
 from vidcodec.link.session import Session, clock_ms
 from vidcodec.link.whip import WhipClient, parse_url
 
-LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 500.0
+LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 80.0
 
 
 class SenderSession(Session):
@@ -37,10 +39,11 @@ class SenderSession(Session):
             Window(rate_kbps, options.horizon_ms),
             BandwidthEstimator(rate_kbps) if adaptive else None,
             self.counters,
-            options.repeat_after_loss,
+            options.repair,
             hello.first,
         )
         self.closed_callbacks.append(handlers.on_closed)
+        self._repair_timer: asyncio.TimerHandle | None = None
 
     def _opened_channels(self) -> None:
         self.send_control(self.hello)
@@ -64,6 +67,20 @@ class SenderSession(Session):
     def _ticked(self, now_ms: float) -> None:
         for number in self.flow.lost(now_ms):
             self._call(self.handlers.on_lost, number)
+        self._repair()
+
+    def _repair(self) -> None:
+        """Send again what is due, and look again soon while something is missing."""
+        if self._repair_timer is not None:
+            self._repair_timer.cancel()
+            self._repair_timer = None
+        if self.closed.done():
+            return
+        now_ms = clock_ms()
+        for datagrams in self.flow.resend(now_ms):
+            self.send_frames_message(datagrams)
+        if self.flow.missing(now_ms):
+            self._repair_timer = self.opened.get_loop().call_later(QUICK_MS / 1000.0, self._repair)
 
     def _message(self, message: Control) -> None:
         if isinstance(message, Refresh):
@@ -123,6 +140,11 @@ class SenderLink:
         """Whether `send_frame` would take a frame now: ask before encoding one."""
         return self._closed is None and self._session.flow.is_open
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether frames are missing though they were sent again: predict from what surely arrived."""
+        return self._session.flow.doubtful(clock_ms())
+
     def send_frame(self, number: int, packet: bytes, repeats: Sequence[bytes] = ()) -> bool:
         """Send one frame.
 
@@ -130,7 +152,7 @@ class SenderLink:
             number: full frame count, growing; its lower ten bits are the packet's own number.
             packet: the bytes of the packet.
             repeats: earlier packets, oldest first, to carry again as far as they fit into the same datagram. Without
-                any the link repeats the previous packet by itself while it sees losses (`repeat_after_loss`).
+                any the link repairs losses by itself (`LinkOptions.repair`).
 
         Returns:
             False when it was refused, because the window is closed or the session is over: the frame is not sent, and

@@ -1,0 +1,107 @@
+"""How many frames are coded a second, and how many share a message, by what the path carries. No clock, no socket.
+
+A message costs 93 bytes of headers, as much as a frame does on a narrow path: 22 of 40 kbit/s at 30 messages a second.
+So, as the path gets narrower, first the quality falls, down to `FLOOR`; then two frames share a message, at the price
+of one frame's time of delay for the first of them; then fewer frames are coded: two thirds, a half, a third.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vidcodec.rate import RANGE, RateControl
+
+FLOOR = 0.3
+"""Quality, as a share of the scale, below which the frames get fewer instead."""
+
+FIRST_NEED_BYTES = 60.0
+MARGIN = 1.3
+PATIENCE_S = 2.0
+NARROW_FPS = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """Frames coded a second, and frames in a message."""
+
+    fps: float
+    per_message: int = 1
+
+    @property
+    def messages_per_s(self) -> float:
+        return self.fps / self.per_message
+
+
+def ladder(fps: float) -> tuple[Cadence, ...]:
+    """Cadences of a source of `fps`, from the finest to the coarsest; none with less than 10 frames a second if `fps`
+    is not."""
+    steps = [Cadence(fps)]
+    if fps >= NARROW_FPS:
+        steps += [Cadence(fps * share, 2) for share in (1.0, 2 / 3, 1 / 2, 1 / 3) if fps * share >= 9.9]
+    return tuple(steps)
+
+
+def needed_bytes(control: RateControl) -> float:
+    """What a frame takes at the lowest quality worth having, by the sizes of the last ones."""
+    known = control.units or control.intra_units[-1:]
+    if not control.units or not known:
+        return FIRST_NEED_BYTES
+    return float(sum(known) / len(known) * RANGE**FLOOR)
+
+
+class CadenceChooser:
+    """Goes down at once when frames get too few bytes, and up again when a finer cadence would have more than enough
+    for two seconds."""
+
+    def __init__(self, fps: float) -> None:
+        self._ladder = ladder(fps)
+        self._place = 0
+        self._enough_since_s: float | None = None
+
+    @property
+    def cadence(self) -> Cadence:
+        """The present one."""
+        return self._ladder[self._place]
+
+    def choose(self, need_bytes: float, budget: Callable[[float], float], now_s: float) -> Cadence:
+        """The cadence from now on.
+
+        Args:
+            need_bytes: what a frame takes at the lowest quality worth having.
+            budget: bytes that each of so many messages a second may have beside its headers.
+            now_s: now.
+        """
+        place = next((i for i, step in enumerate(self._ladder) if _each(step, budget) >= need_bytes), None)
+        place = len(self._ladder) - 1 if place is None else place
+        if place >= self._place:
+            self._place, self._enough_since_s = place, None
+        elif _each(self._ladder[self._place - 1], budget) < MARGIN * need_bytes:
+            self._enough_since_s = None
+        elif self._enough_since_s is None:
+            self._enough_since_s = now_s
+        elif now_s - self._enough_since_s >= PATIENCE_S:
+            self._place, self._enough_since_s = self._place - 1, None
+        return self.cadence
+
+
+def _each(cadence: Cadence, budget: Callable[[float], float]) -> float:
+    """Bytes that each frame may have."""
+    return budget(cadence.messages_per_s) / cadence.per_message
+
+
+class Thinner:
+    """Leaves frames of a live source out, evenly."""
+
+    def __init__(self) -> None:
+        self._due_s: float | None = None
+
+    def keeps(self, captured_s: float, fps: float, source_fps: float) -> bool:
+        """Whether the frame that was captured then stays, when `fps` of `source_fps` frames a second should."""
+        gap_s, half_s = 1.0 / fps, 0.5 / source_fps
+        if fps > 0.99 * source_fps:
+            self._due_s = None
+            return True
+        if self._due_s is not None and captured_s < self._due_s - half_s:
+            return False
+        due_s = captured_s if self._due_s is None else self._due_s
+        self._due_s = max(due_s + gap_s, captured_s + 0.5 * gap_s)
+        return True

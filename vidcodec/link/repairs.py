@@ -1,0 +1,95 @@
+"""When a missing frame is sent again. A pure class that is told the time.
+
+A frame is missing when a later one was acknowledged and it was not, or when nobody says anything any more. The first
+is sure enough to send it again at once: at 20 ms of delay it then arrives 73 ms late, and the frames that wait for it
+with it, which no viewer sees as a freeze. What is sent again in vain goes out a third and a fourth time in quick
+succession. While the path is silent everything under way is sent again every half frame: a burst of losses ends when
+it ends, and the first datagram behind it should carry what is needed.
+"""
+
+from collections import deque
+
+SHORT_RTT_MS = 80.0
+"""With a longer round trip, what is sent again comes behind a freeze (W3C: three frames and 50 ms at 30 a second)."""
+
+USEFUL_MS = 600.0
+DOUBT = 2
+MAX_RESENDS = 10
+QUICK_MS = 16.0
+MARGIN_MS = 12.0
+SHARE = 0.3
+"""Of the rate, at most, for what is sent again."""
+
+MEMORY_MS = 1000.0
+
+
+class Repairs:
+    """Decides which frames are due, and keeps within a share of the rate.
+
+    Attributes:
+        interval_ms: between messages of new frames, smoothed.
+    """
+
+    def __init__(self) -> None:
+        self._spent: deque[tuple[float, int]] = deque()
+        self._heard_ms: float | None = None
+        self._sent_ms: float | None = None
+        self.interval_ms = 33.0
+
+    def sent(self, now_ms: float) -> None:
+        """A message with new frames left."""
+        if self._sent_ms is not None:
+            self.interval_ms += (min(now_ms - self._sent_ms, 200.0) - self.interval_ms) / 8.0
+        self._sent_ms = now_ms
+
+    def heard(self, now_ms: float) -> None:
+        """An acknowledgement came."""
+        self._heard_ms = now_ms
+
+    def silent(self, now_ms: float, backlog_ms: float) -> bool:
+        """Whether two messages in a row brought no answer, though the path had the time for them."""
+        if self._heard_ms is None:
+            return False
+        return now_ms - self._heard_ms > max(2.1 * self.interval_ms, 40.0) + backlog_ms
+
+    def due(
+        self,
+        sent_ms: float,
+        resent_ms: float,
+        resends: int,
+        now_ms: float,
+        rtt_ms: float,
+        *,
+        gap: bool,
+        silent: bool,
+    ) -> bool:
+        """Whether a frame that nobody acknowledged should be sent again now.
+
+        Args:
+            sent_ms, resent_ms: when it left for the first and for the last time.
+            resends: how often it was sent again.
+            now_ms: now.
+            rtt_ms: smoothed round trip.
+            gap: a later frame was acknowledged.
+            silent: see `silent`.
+        """
+        if resends >= MAX_RESENDS or now_ms - sent_ms > USEFUL_MS:
+            return False
+        answer_ms = rtt_ms + MARGIN_MS
+        if resends == 0:
+            return gap or (silent and now_ms - sent_ms > answer_ms)
+        quick = silent or resends % 2 == 0
+        return now_ms - resent_ms >= (QUICK_MS if quick else answer_ms)
+
+    def allow(self, size: int, rate_kbps: float, now_ms: float) -> bool:
+        """Whether `size` bytes more are within the share; counts them if so."""
+        if self.bytes_per_s(now_ms) + size > max(SHARE * rate_kbps * 125.0, 600.0):
+            return False
+        self._spent.append((now_ms, size))
+        return True
+
+    def bytes_per_s(self, now_ms: float) -> float:
+        """What was sent again in the last second."""
+        while self._spent and now_ms - self._spent[0][0] > MEMORY_MS:
+            self._spent.popleft()
+        return float(sum(size for _, size in self._spent))
