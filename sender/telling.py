@@ -14,6 +14,19 @@ if TYPE_CHECKING:
 
 STATS_S = 1.0
 OFFSET_S = 1.0
+WIDE_KBPS = 200.0
+SHARE = 0.04
+"""Of a narrower path, for what is told of the frames; the rest waits for the end of the call."""
+
+ROW_BYTES = 18
+MESSAGE_BYTES = 150 + 93
+LAST_S = 3.0
+"""How long telling the rest may take."""
+
+
+def rows_within(kbps: float, seconds: float) -> int:
+    """How many records fit into a time on a path of so many kbit/s."""
+    return max(0, int((kbps * 125.0 * seconds - MESSAGE_BYTES) / ROW_BYTES))
 
 
 class Teller:
@@ -65,12 +78,16 @@ class Teller:
         totals = self._totals()
         self._log.set_totals(totals)
         rest = self._take(None)
+        kbps = self._kbps(link)
+        if kbps < WIDE_KBPS:
+            rest = rest[-rows_within(kbps, LAST_S) or len(rest) :]
         while len(rest) > ROWS_PER_MESSAGE:
             link.send_stats(sender_stats(totals, rest[:ROWS_PER_MESSAGE]))
             del rest[:ROWS_PER_MESSAGE]
         return sender_stats(totals, rest)
 
     def _run(self) -> None:
+        ticks = 0
         while not self._stop.wait(STATS_S):
             link = self._link
             if link is None or link.closed is not None:
@@ -78,7 +95,17 @@ class Teller:
             self._estimate(link)
             totals = self._totals()
             self._log.set_totals(totals)
-            link.send_stats(sender_stats(totals, self._take(ROWS_PER_MESSAGE)))
+            kbps = self._kbps(link)
+            ticks += 1
+            if kbps >= WIDE_KBPS:
+                link.send_stats(sender_stats(totals, self._take(ROWS_PER_MESSAGE)))
+            elif ticks % 2 == 0:
+                link.send_stats(sender_stats(totals, self._take(max(2, rows_within(SHARE * kbps, 2.0 * STATS_S)))))
+
+    @staticmethod
+    def _kbps(link: "SenderLink") -> float:
+        """What the path carries."""
+        return float(link.stats["availableOutgoingBitrate"]) / 1000.0
 
     def _estimate(self, link: "SenderLink") -> None:
         if not self._one_clock and link.offset_ms is not None:

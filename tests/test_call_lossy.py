@@ -41,7 +41,7 @@ def read_film(path: Path) -> list[np.ndarray]:
         return [frame.picture for frame in film.frames()]
 
 
-@pytest.mark.parametrize(("network", "least"), [("delay=20", 0.9), ("delay=20,loss=10", 0.5)])
+@pytest.mark.parametrize(("network", "least"), [("delay=20", 0.9), ("delay=20,loss=10", 0.8)])
 def test_pictures_are_right_or_not_shown_and_the_call_recovers(network: str, least: float, tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mkv", pictures(150), fps=30)
     codec = NotingCodec()
@@ -69,7 +69,7 @@ def test_pictures_are_right_or_not_shown_and_the_call_recovers(network: str, lea
     assert len(shown) == report.frames_shown
     assert report.frames_shown <= len(kept) <= report.frames_sent
     if "loss" in network:
-        assert report.frames_lost > 0
-        assert codec.intra < 0.5 * report.frames_sent, "most losses are mended from a frame that the receiver holds"
+        assert sending.link is not None and sending.link.stats["framesRescued"] > 0
+        assert codec.intra < 0.5 * report.frames_sent, "losses are mended by sending again, or from a frame that the receiver holds"
     else:
         assert codec.intra == 1

@@ -1,6 +1,5 @@
 """The receiving end of one session: packets are handed up as they come, acknowledged at once, judged later."""
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,10 +8,11 @@ from aiortc import RTCPeerConnection
 
 from vidcodec.errors import DamagedPacket, PeerError
 from vidcodec.link.acks import AckQueue
+from vidcodec.link.facade import Link
 from vidcodec.link.framing import Acks, FrameStatus, join_acks
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, to_json
-from vidcodec.link.options import Closed, Frame, LinkOptions, ReceiverHandlers, ignore
+from vidcodec.link.options import Frame, LinkOptions, ReceiverHandlers, ignore
 from vidcodec.link.session import Session, clock_ms
 from vidcodec.packet import Packet, unwrap
 
@@ -131,35 +131,12 @@ class ReceiverSession(Session):
         return counts
 
 
-class ReceiverLink:
+class ReceiverLink(Link[ReceiverSession]):
     """A session from a sender, used from the program's own threads. Handed to `ReceiverHandlers`."""
 
     def __init__(self, loop: LoopThread, session: ReceiverSession) -> None:
+        super().__init__(loop, session)
         self.peer: Hello | None = None
-        self._loop = loop
-        self._session = session
-        self._over = threading.Event()
-        self._closed: Closed | None = None
-
-    @property
-    def code(self) -> str:
-        """The fingerprint code, to be compared with the one that the sender prints."""
-        return self._session.negotiation.code
-
-    @property
-    def closed(self) -> Closed | None:
-        """How the session ended, None while it lives."""
-        return self._closed
-
-    @property
-    def stats(self) -> dict[str, Any]:
-        """A snapshot of the counters under W3C webrtc-stats names."""
-        return self._session.snapshot()
-
-    @property
-    def offset_ms(self) -> float | None:
-        """The sender's `time.monotonic() * 1000` minus ours, None before it is known."""
-        return self._session.offset.offset_ms
 
     def report(self, number: int, status: FrameStatus) -> None:
         """Tell the sender what the decoder made of a frame: OK, DAMAGED or MISSING_REFERENCE."""
@@ -170,21 +147,6 @@ class ReceiverLink:
         message = Refresh(have, reason)
         to_json(message)
         self._loop.call(self._session.send_control, message)
-
-    def send_stats(self, payload: Mapping[str, Any]) -> None:
-        """Send statistics, a JSON object of at most 60,000 bytes.
-
-        Raises:
-            ValueError: too large, or not JSON.
-        """
-        message = Stats(payload)
-        to_json(message)
-        self._loop.call(self._session.send_control, message)
-
-    def wait_closed(self, timeout_s: float | None = None) -> Closed | None:
-        """Wait until the session is over; None when it still lives after the time."""
-        self._over.wait(timeout_s)
-        return self._closed
 
     def close(self, stats: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
         """Say goodbye with final statistics, or answer the sender's; the server goes on listening.
@@ -197,9 +159,4 @@ class ReceiverLink:
         if self._loop.running and self._closed is None:
             self._loop.run(self._session.say_bye(message.stats), self._session.options.bye_timeout_s + 5.0)
             self._over.wait(1.0)
-        return None if self._closed is None else self._closed.peer_stats
-
-    def ended(self, closed: Closed) -> None:
-        """The session is over; called by the session itself."""
-        self._closed = closed
-        self._over.set()
+        return self._peer_stats

@@ -1,7 +1,6 @@
 """The sending end: frames go out while the window is open, acknowledgements come back."""
 
 import asyncio
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +8,14 @@ from aiortc import RTCPeerConnection
 
 from vidcodec.errors import PeerError
 from vidcodec.link.estimator import BandwidthEstimator
+from vidcodec.link.facade import Link
 from vidcodec.link.flow import Flow
 from vidcodec.link.framing import Acks
 from vidcodec.link.ice import check_servers, is_loopback, make_peer_connection
 from vidcodec.link.impair import Impairment
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
-from vidcodec.link.options import Closed, LinkOptions, SenderHandlers, ignore
+from vidcodec.link.options import LinkOptions, SenderHandlers, ignore
 from vidcodec.link.pacing import Window
 from vidcodec.link.repairs import QUICK_MS
 from vidcodec.link.session import Session, clock_ms
@@ -107,33 +107,14 @@ class SenderSession(Session):
         }
 
 
-class SenderLink:
+class SenderLink(Link[SenderSession]):
     """A session to a receiver, used from the program's own threads. Made by `connect`."""
 
     def __init__(self, loop: LoopThread, session: SenderSession, whip: WhipClient, peer: Hello) -> None:
+        super().__init__(loop, session)
         self.peer = peer
-        self.code = session.negotiation.code
-        self._loop = loop
-        self._session = session
         self._whip = whip
-        self._over = threading.Event()
-        self._closed: Closed | None = None
         loop.call(self._watch)
-
-    @property
-    def closed(self) -> Closed | None:
-        """How the session ended, None while it lives."""
-        return self._closed
-
-    @property
-    def stats(self) -> dict[str, Any]:
-        """A snapshot of the counters under W3C webrtc-stats names."""
-        return self._session.snapshot()
-
-    @property
-    def offset_ms(self) -> float | None:
-        """The receiver's `time.monotonic() * 1000` minus ours, None before it is known."""
-        return self._session.offset.offset_ms
 
     @property
     def can_send(self) -> bool:
@@ -181,21 +162,6 @@ class SenderLink:
         if relay is not None:
             self._loop.call(relay.change, impairment)
 
-    def send_stats(self, payload: Mapping[str, Any]) -> None:
-        """Send statistics, a JSON object of at most 60,000 bytes.
-
-        Raises:
-            ValueError: too large, or not JSON.
-        """
-        message = Stats(payload)
-        to_json(message)  # raises here, in the caller's thread
-        self._loop.call(self._session.send_control, message)
-
-    def wait_closed(self, timeout_s: float | None = None) -> Closed | None:
-        """Wait until the session is over; None when it still lives after the time."""
-        self._over.wait(timeout_s)
-        return self._closed
-
     def close(self, stats: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
         """Say goodbye with final statistics and end everything; at most `bye_timeout_s` plus one second.
 
@@ -210,7 +176,7 @@ class SenderLink:
             finally:
                 self._loop.stop()
         self._over.wait(1.0)
-        return None if self._closed is None else self._closed.peer_stats
+        return self._peer_stats
 
     def __enter__(self) -> "SenderLink":
         return self
@@ -220,13 +186,9 @@ class SenderLink:
 
     def _watch(self) -> None:
         if self._session.closed.done():
-            self._end(self._session.closed.result())
+            self.ended(self._session.closed.result())
         else:
-            self._session.closed_callbacks.insert(0, self._end)
-
-    def _end(self, closed: Closed) -> None:
-        self._closed = closed
-        self._over.set()
+            self._session.closed_callbacks.insert(0, self.ended)
 
     async def _shut(self, stats: Mapping[str, Any]) -> None:
         await self._session.say_bye(stats)

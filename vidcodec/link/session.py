@@ -120,6 +120,10 @@ class Session(ABC):
     def _ticked(self, now_ms: float) -> None:
         """Called twenty times a second."""
 
+    @abstractmethod
+    def snapshot(self) -> dict[str, Any]:
+        """Counts and clocks under webrtc-stats names."""
+
     # Sending.
 
     def send_control(self, message: Control) -> None:

@@ -1,0 +1,75 @@
+"""How many frames and messages a second a path of some width gets."""
+
+from itertools import pairwise
+
+import pytest
+
+from sender.cadence import Cadence, CadenceChooser, Thinner, ladder, needed_bytes
+from vidcodec.rate import RateControl
+from vidcodec.wire import wire_bytes
+
+
+def budget_of(rate_kbps: float):  # type: ignore[no-untyped-def]
+    """What the link says: bytes of a message beside its headers."""
+    return lambda messages_per_s: max(0.0, rate_kbps * 125.0 / messages_per_s - wire_bytes(1))
+
+
+@pytest.mark.parametrize(
+    ("rate_kbps", "cadence"),
+    [
+        (300.0, Cadence(30.0, 1)),
+        (51.0, Cadence(30.0, 1)),
+        (34.0, Cadence(30.0, 2)),
+        (22.0, Cadence(20.0, 2)),
+        (16.0, Cadence(15.0, 2)),
+        (5.0, Cadence(10.0, 2)),
+    ],
+)
+def test_narrower_paths_get_fewer_messages_then_fewer_frames(rate_kbps: float, cadence: Cadence) -> None:
+    chosen = CadenceChooser(30.0).choose(70.0, budget_of(rate_kbps), 0.0)
+    assert (round(chosen.fps, 3), chosen.per_message) == (cadence.fps, cadence.per_message)
+
+
+def test_way_up_takes_more_than_enough_for_two_seconds() -> None:
+    chooser = CadenceChooser(30.0)
+    assert chooser.choose(70.0, budget_of(34.0), 0.0).per_message == 2
+    assert chooser.choose(70.0, budget_of(41.0), 1.0).per_message == 2, "enough, and no more than that"
+    assert chooser.choose(70.0, budget_of(60.0), 2.0).per_message == 2
+    assert chooser.choose(70.0, budget_of(41.0), 3.0).per_message == 2
+    assert chooser.choose(70.0, budget_of(60.0), 4.0).per_message == 2
+    assert chooser.choose(70.0, budget_of(60.0), 6.1).per_message == 1
+
+
+def test_slow_source_keeps_all_its_frames() -> None:
+    assert ladder(10.0) == (Cadence(10.0),)
+    assert min(step.fps for step in ladder(25.0)) >= 9.9
+
+
+def test_need_follows_the_sizes_of_the_last_frames() -> None:
+    control = RateControl.start(40.0, 30.0, 64)
+    assert needed_bytes(control) == 60.0
+    for _ in range(20):
+        control = control.after(20, 200)
+    small = needed_bytes(control)
+    for _ in range(20):
+        control = control.after(20, 400)
+    assert needed_bytes(control) == pytest.approx(2 * small) and 100 < small < 200
+
+
+@pytest.mark.parametrize(("fps", "kept"), [(30.0, 300), (20.0, 200), (15.0, 150), (10.0, 100)])
+def test_frames_are_left_out_evenly(fps: float, kept: int) -> None:
+    thinner = Thinner()
+    times = [number / 30.0 + 0.004 * (number % 3) for number in range(300)]
+    stay = [at for at in times if thinner.keeps(at, fps, 30.0)]
+    assert len(stay) == pytest.approx(kept, abs=3)
+    assert max(b - a for a, b in pairwise(stay)) < 1.0 / fps + 1.2 / 30.0
+
+
+def test_pause_is_not_made_up_for() -> None:
+    thinner = Thinner()
+    stay = [
+        at
+        for at in [*(n / 30.0 for n in range(30)), *(20.0 + n / 30.0 for n in range(30))]
+        if thinner.keeps(at, 15.0, 30.0)
+    ]
+    assert len(stay) == pytest.approx(30, abs=2)
