@@ -50,7 +50,7 @@ class LearnedCodec(Codec):
         precision: torch.dtype,
     ) -> None:
         """Raises InputError when the arrays are not those of a model of these sizes."""
-        self.device, self.precision, self.sizes = device, precision, sizes
+        self.device, self.precision, self.sizes, self.arrays = device, precision, sizes, arrays
         try:
             self.tables: dict[str, Tables] = read_tables(arrays)
             self.scales = IntegerScales(arrays, sizes.groups)
