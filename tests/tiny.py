@@ -11,7 +11,20 @@ from vidcodec.networks.model import VideoModel
 from vidcodec.networks.tables import empty_counts, fit_all
 from vidcodec.train.export import model_arrays
 
-TINY = ModelConfig(width=16, latent=32, memory=8, encoder_blocks=1, decoder_blocks=1, groups=(8, 32), scale_hidden=8)
+TINY = ModelConfig(
+    width=16,
+    latent=32,
+    memory=8,
+    encoder_blocks=1,
+    decoder_blocks=1,
+    groups=(8, 32),
+    scale_hidden=8,
+    mean_hidden=0,
+    fine_width=0,
+    pattern=(8.0, -6.0, -3.0, -6.0),
+    intra_boost=12.0,
+    bit_price=0.2,
+)
 RICH = replace(TINY, mean_hidden=8, fine_width=16, fine_blocks=1)
 
 

@@ -36,14 +36,14 @@ class ModelConfig:
     decoder_blocks: int = 10
     groups: tuple[int, ...] = (16, 48, 128)
     scale_hidden: int = 32
-    mean_hidden: int = 0
-    fine_width: int = 0
+    mean_hidden: int = 64
+    fine_width: int = 64
     fine_blocks: int = 2
     lambda_low: float = 12.0
     lambda_high: float = 4000.0
-    pattern: tuple[float, ...] = (8.0, -6.0, -3.0, -6.0)
-    intra_boost: float = 12.0
-    bit_price: float = 0.2
+    pattern: tuple[float, ...] = (14.0, -10.0, -4.0, -10.0, 9.0, -10.0, -4.0, -10.0)
+    intra_boost: float = 18.0
+    bit_price: float = 0.3
 
     def __post_init__(self) -> None:
         if tuple(sorted(self.groups)) != self.groups or self.groups[-1] != self.latent:
@@ -72,5 +72,5 @@ class ModelConfig:
 
 
 SMALL = ModelConfig()
-MEDIUM = ModelConfig(width=192, encoder_blocks=10, decoder_blocks=9, memory=64)
-LARGE = ModelConfig(width=256, encoder_blocks=14, decoder_blocks=14, memory=96)
+MEDIUM = ModelConfig(width=192, encoder_blocks=10, decoder_blocks=9, memory=64, fine_width=96)
+LARGE = ModelConfig(width=256, encoder_blocks=14, decoder_blocks=14, memory=96, fine_width=128, fine_blocks=3)
