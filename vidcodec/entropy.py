@@ -45,6 +45,7 @@ class Tables:
     low: int
     lows: Ints = field(init=False)
     highs: Ints = field(init=False)
+    _open: NDArray[np.bool_] = field(init=False, repr=False)  # whether a row codes more than one symbol
     _models: tuple[Any, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +70,7 @@ class Tables:
         object.__setattr__(self, "frequencies", freq)
         object.__setattr__(self, "lows", (first + self.low).astype(np.int32))
         object.__setattr__(self, "highs", (last + self.low).astype(np.int32))
+        object.__setattr__(self, "_open", last > first)
         object.__setattr__(self, "_models", models)
 
     def __len__(self) -> int:
@@ -77,7 +79,7 @@ class Tables:
     def clip(self, symbols: ArrayLike, rows: ArrayLike) -> Ints:
         """Symbols brought into the range that their tables can code (same shape as `symbols`, int32)."""
         index = np.asarray(rows)
-        return np.clip(symbols, self.lows[index], self.highs[index]).astype(np.int32)
+        return np.minimum(np.maximum(symbols, self.lows[index]), self.highs[index]).astype(np.int32)
 
     def bits(self, symbols: ArrayLike, rows: ArrayLike) -> float:
         """Ideal cost in bits of coding `symbols`, each with its table."""
@@ -88,11 +90,14 @@ class Tables:
     def groups(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.intp], list[tuple[int, int, int]]]:
         """Order that brings equal rows together, leaving out rows that code for nothing, and the (row, start, stop) of
         each group in that order. Most symbols of an idle frame are of such rows, so sorting the rest is little work."""
-        coded = np.flatnonzero((self.highs > self.lows)[rows])
-        order = coded[np.argsort(rows[coded], kind="stable")]
-        ends = [*(np.flatnonzero(np.diff(rows[order])) + 1).tolist(), len(order)] if len(order) else []
-        starts = [0, *ends[:-1]]
-        return order, [(int(rows[order[a]]), a, b) for a, b in zip(starts, ends, strict=False)]
+        coded = np.flatnonzero(self._open[rows])
+        keys = rows[coded]
+        # Sorting 16-bit keys takes time in proportion to their number.
+        order = coded[np.argsort(keys.astype(np.int16) if len(self) < 1 << 15 else keys, kind="stable")]
+        counts = np.bincount(keys)
+        used = np.flatnonzero(counts)
+        ends = np.cumsum(counts[used]).tolist()
+        return order, list(zip(used.tolist(), [0, *ends[:-1]], ends, strict=True)) if ends else []
 
 
 def _rows(tables: Tables, rows: ArrayLike) -> NDArray[np.int64]:
@@ -118,10 +123,11 @@ class SymbolEncoder:
         values = np.asarray(symbols, dtype=np.int32).reshape(-1)
         if values.shape != index.shape:
             raise ValueError(f"{values.size} symbols but {index.size} table indexes")
-        if np.any((values < tables.lows[index]) | (values > tables.highs[index])):
+        low = tables.lows[index]
+        if np.any((values < low) | (values > tables.highs[index])):
             raise ValueError("a symbol is outside its table")
         order, runs = tables.groups(index)
-        offsets = (values - tables.lows[index])[order]
+        offsets = (values - low)[order]
         for row, start, stop in runs:
             self._coder.encode(offsets[start:stop], tables._models[row])
 

@@ -4,10 +4,15 @@
     packet = encode(..., control.quality) ; control = control.after(control.quality, len(packet), intra)
 
 A frame's size is taken to grow by a constant factor from one quality to the next, so sizes at any quality tell what one
-at quality 0 would have cost. Its mean over the last frames, and a virtual buffer that fills with every byte and drains
-at the target rate, give the quality. Codecs spend bits in patterns (every fourth frame large, those between small);
-means over whole patterns do not follow them, so that quality stays where the scene is steady. Frames without a
-reference cost several times as much: they fill the buffer, and are counted by themselves.
+at quality 0 would have cost. Its mean over the last frames, a virtual buffer that fills with every byte and drains at
+the target rate, and what the last half second spent too much, which the next frames save, give the quality. Codecs
+spend bits in patterns (every fourth frame large, those between small); means over whole patterns do not follow them, so
+that quality stays where the scene is steady. Frames without a reference cost several times as much: they fill the
+buffer, and are counted by themselves.
+
+A second of frames stays within 10 % of the rate where the scene changes slowly. A burst of motion is seen in the size
+of the first frame that shows it, not before; and a frame without a reference is itself up to a second's worth of bytes
+on a narrow path, which is paid back over seconds and not at once, since that would leave a second of blur.
 """
 
 import math
@@ -26,9 +31,22 @@ BUFFER_S = 1.5
 PATTERN = 8
 """Frames whose quality pattern repeats: 2, 4 and 8 fit."""
 
-WINDOW = 2 * PATTERN
-FAR = 6
-"""Qualities this far off are approached faster than one a frame."""
+WINDOW = PATTERN
+"""Frames whose mean size tells what the next ones cost: longer is steadier, and later."""
+
+RECENT = 2 * PATTERN
+PAYBACK = 0.3
+"""Share of what the last `RECENT` frames spent too much that the next pattern saves, or the other way round. With more,
+the rate of each second is nearer to the target, and quality swings."""
+
+LEAST_SHARE, MOST_SHARE = 0.1, 3.0
+"""What a frame may have at least and at most, of its mean share."""
+
+FASTEST = 3
+"""Qualities a frame at which one far off is approached; one near is, by one a frame."""
+
+START_BYTES = 45.0
+"""About what a frame of a talking face costs at quality 0."""
 
 
 def quality_or_rate(
@@ -68,6 +86,7 @@ class RateControl:
         intra_units: the same of the last frames without a reference.
         full_bytes: what is in the buffer; negative when less was sent than allowed.
         fulls: the last values of `full_bytes`.
+        overs: by how many bytes each of the last predicted frames was larger than its mean share.
     """
 
     frame_bytes: float
@@ -78,12 +97,20 @@ class RateControl:
     intra_units: tuple[float, ...] = ()
     full_bytes: float = 0.0
     fulls: tuple[float, ...] = ()
+    overs: tuple[float, ...] = ()
 
     @classmethod
     def start(cls, kbps: float, fps: float, qualities: int) -> "RateControl":
-        """Begin in the middle of the scale; the first frames' sizes then say where the stream stands."""
+        """Begin where a face at this rate usually stands; a codec of stills in the middle of its scale.
+
+        The first frame has no reference: begun too high it takes a second of the path for itself.
+        """
         bytes_per_s = kbps * 1000 / 8
-        return cls(bytes_per_s / fps, qualities, bytes_per_s * BUFFER_S, (qualities - 1) // 2)
+        quality = (qualities - 1) // 2
+        if qualities >= FEW_QUALITIES:
+            usual = math.log(bytes_per_s / fps / START_BYTES) / _step(qualities)
+            quality = max(0, min(round(usual), qualities - 1))
+        return cls(bytes_per_s / fps, qualities, bytes_per_s * BUFFER_S, quality)
 
     def with_rate(self, kbps: float, fps: float) -> "RateControl":
         """The same stream at another rate from now on."""
@@ -92,22 +119,30 @@ class RateControl:
 
     def after(self, quality: int, payload_bytes: int, intra: bool = False) -> "RateControl":
         """What follows from a frame of `payload_bytes` at `quality`; `intra`: it had no reference."""
-        step = math.log(RANGE) / max(1, self.qualities - 1)
+        step = _step(self.qualities)
         unit = max(1, payload_bytes) * math.exp(-step * quality)
         units = self.units if intra else (*self.units, unit)[-WINDOW:]
         intra_units = (*self.intra_units, unit)[-WINDOW:] if intra else self.intra_units
         full = self.full_bytes + payload_bytes - self.frame_bytes
         full = max(-0.5 * self.capacity_bytes, min(full, 2 * self.capacity_bytes))
         fulls = (*self.fulls, full)[-PATTERN:]
-        told = replace(self, units=units, intra_units=intra_units, full_bytes=full, fulls=fulls)
+        overs = self.overs if intra else (*self.overs, payload_bytes - self.frame_bytes)[-RECENT:]
+        told = replace(self, units=units, intra_units=intra_units, full_bytes=full, fulls=fulls, overs=overs)
         # One frame without a reference says nothing of those to come; a row of them is a codec that has no others.
         known = units or (intra_units if len(intra_units) > 1 else ())
         if not known:
             return replace(told, quality=quality)
-        budget = self.frame_bytes * max(0.1, 1 - sum(fulls) / len(fulls) / self.capacity_bytes)
+        share = 1 - sum(fulls) / len(fulls) / self.capacity_bytes
+        share -= PAYBACK * sum(overs) / PATTERN / self.frame_bytes
+        budget = self.frame_bytes * max(LEAST_SHARE, min(share, MOST_SHARE))
         wanted = math.floor(math.log(budget * len(known) / sum(known)) / step)
-        most = 1 if abs(wanted - quality) <= FAR and len(known) >= PATTERN else 3
-        if self.qualities <= WINDOW:
+        most = max(1, min(abs(wanted - quality) - 1, FASTEST)) if len(known) >= PATTERN else FASTEST
+        if self.qualities < FEW_QUALITIES:
             most = 1
         chosen = max(quality - most, min(wanted, quality + most))
         return replace(told, quality=max(0, min(chosen, self.qualities - 1)))
+
+
+def _step(qualities: int) -> float:
+    """By how much sizes grow from one quality to the next, as a natural logarithm."""
+    return math.log(RANGE) / max(1, qualities - 1)

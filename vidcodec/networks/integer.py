@@ -2,7 +2,9 @@
 
 Weights are whole multiples of 1/64 and inputs whole multiples of 1/8 or 1/64 (see `vidcodec.networks.scales`, which
 trains them), so every sum is a whole number far below 2^53 and float64 matrix products give it exactly, in any order of
-summation and with any number of threads.
+summation and with any number of threads. Where all sums are proven to stay below 2^24, float32 does.
+
+The steps are walked in order. What a step's symbols mean to all later steps is worked out once, when they are known.
 """
 
 from __future__ import annotations
@@ -50,15 +52,21 @@ def checkerboard(h: int, w: int) -> NDArray[np.bool_]:
     return (np.add.outer(np.arange(h), np.arange(w)) % 2) == 0
 
 
-def _upsampling(cells: int) -> Ints:
+def _upsampling(cells: int) -> Exact:
     """Bilinear weights, in eighths, of `cells` side cells for each of `cells * 4` latent cells."""
-    weights = np.zeros((cells * Z_CELLS, cells), np.int64)
+    weights = np.zeros((cells * Z_CELLS, cells))
     for fine in range(cells * Z_CELLS):
         eighths = max(0, 2 * fine + 1 - Z_CELLS)  # position among the side cells' centres, in eighths of a cell
         low, share = divmod(eighths, 8)
         weights[fine, low] += 8 - share
         weights[fine, min(low + 1, cells - 1)] += share
     return weights
+
+
+@cache
+def _plane_upsampling(rows: int, columns: int) -> Exact:
+    """The same in both directions for a plane of side cells: [rows * columns, latent cells], in 64ths."""
+    return np.ascontiguousarray(np.kron(_upsampling(rows), _upsampling(columns)).T)
 
 
 def motion_features(vectors: NDArray[np.integer]) -> Ints:
@@ -70,33 +78,70 @@ def motion_features(vectors: NDArray[np.integer]) -> Ints:
     return np.stack([log_magnitude(np.abs(vectors).sum(-1)), log_magnitude(change)])
 
 
+@dataclass(frozen=True)
+class Board:
+    """The cells of a checkerboard in coding order: the even ones, then the odd ones, as many of each.
+
+    order [h * w]: flat positions of the cells. targets [2, 9, cells]: for the cells of one colour, the number, within
+    its own colour, of the cell that sees them at tap (dy, dx) of a 3x3 window; `cells` where there is none.
+    """
+
+    order: Ints
+    targets: Ints
+
+    @property
+    def cells(self) -> int:
+        """Cells of one colour."""
+        return len(self.order) // 2
+
+
 @cache
-def _cells(parity: int, h: int, w: int) -> tuple[Ints, Ints, Ints]:
-    """Rows and columns of the cells of one colour of the checkerboard in coding order, and their numbers by position:
-    [h + 2, w + 2] with a frame of -1, and -1 on the other colour."""
-    rows, columns = np.nonzero(checkerboard(h, w) ^ bool(parity))
-    place = np.full((h + 2, w + 2), -1)
-    place[1 + rows, 1 + columns] = np.arange(len(rows))
-    for array in (rows, columns, place):
+def board(h: int, w: int) -> Board:
+    """The checkerboard of h x w cells; raises ValueError when its colours are not of one size."""
+    even = checkerboard(h, w)
+    cells = h * w // 2
+    if int(even.sum()) != cells or 2 * cells != h * w:
+        raise ValueError(f"{h}x{w} cells: an even number is needed")
+    numbers = np.full((h + 2, w + 2), cells)
+    colours = []
+    for colour in (even, ~even):
+        rows, columns = np.nonzero(colour)
+        numbers[1 + rows, 1 + columns] = np.arange(cells)
+        colours.append((rows, columns))
+    targets = np.stack(
+        [
+            np.stack([numbers[rows + 2 - dy, columns + 2 - dx] for dy in range(3) for dx in range(3)])
+            for rows, columns in colours
+        ]
+    )
+    order = np.concatenate([rows * w + columns for rows, columns in colours])
+    for array in (order, targets):
         array.setflags(write=False)
-    return rows, columns, place
+    return Board(order, targets)
+
+
+# Taps of a 3x3 window that lead to cells of the same colour, and to cells of the other one.
+_SAME, _OTHER = (0, 2, 4, 6, 8), (1, 3, 5, 7)
 
 
 @dataclass(frozen=True)
 class IntegerStep:
     """One coding step: channels [first, seen) on the cells of one colour of the checkerboard.
 
-    near [9 * seen, hidden]: rows by (row, column, channel) of the 3x3 cells around. here [inputs, hidden],
-    out [hidden, seen - first] and the biases are whole multiples of 1/64.
+    out [seen - first, hidden] and its bias [seen - first, 1], half a table's width included, are in units of 1/64 and
+    1/2^18. same and other: weights [channels, taps * columns] by which a magnitude enters the hidden sums of the later
+    steps on its own colour and on the other one; the columns are those of `Pass.hidden` from `same_from` (`other_from`)
+    on.
     """
 
     first: int
     seen: int
-    near: Exact
-    here: Exact
-    here_bias: Exact
     out: Exact
-    out_bias: Exact
+    bias: Exact
+    same: NDArray[np.floating]
+    same_from: int
+    other: NDArray[np.floating]
+    other_from: int
 
 
 class IntegerScales:
@@ -105,76 +150,130 @@ class IntegerScales:
     def __init__(self, arrays: Mapping[str, NDArray[np.integer]], groups: tuple[int, ...]) -> None:
         """arrays: `scales.STEP.{near,here,here_bias,out,out_bias}` as integers in units of 1/64, shapes as in torch."""
         self.groups = groups
-        self.steps: list[IntegerStep] = []
-        for number in range(2 * len(groups)):
-            names = ("near", "here", "here_bias", "out", "out_bias")
-            near, here, here_bias, out, out_bias = (
-                np.asarray(arrays[f"scales.{number}.{name}"], np.float64) for name in names
-            )
-            group = number // 2
-            seen = groups[group]
-            # The quality is in units of 1/64 and all other inputs of 1/8: the latter are multiplied up here.
-            here = here.T.copy()
-            here[:-1] *= 8
-            self.steps.append(
-                IntegerStep(
-                    first=groups[group - 1] if group else 0,
-                    seen=seen,
-                    near=near.transpose(2, 3, 1, 0).reshape(9 * seen, -1) * 8,
-                    here=here,
-                    here_bias=here_bias * 64,
-                    out=out.T.copy(),
-                    out_bias=out_bias * 4096,
-                )
-            )
+        names = ("near", "here", "here_bias", "out", "out_bias")
+        parts = [
+            {name: np.asarray(arrays[f"scales.{number}.{name}"], np.float64) for name in names}
+            for number in range(2 * len(groups))
+        ]
+        self.hidden = parts[0]["near"].shape[0]
+        # Hidden sums before any symbol, of all steps of one colour side by side. The quality is in units of 1/64 and
+        # all other inputs of 1/8: the latter are multiplied up here.
+        here = [np.concatenate([p["here"].T[:-1] * 8, p["here"].T[-1:]]) for p in parts]
+        self._here = [np.hstack(here[colour::2]) for colour in (0, 1)]
+        self._here_bias = [np.hstack([p["here_bias"] * 64 for p in parts[colour::2]]) for colour in (0, 1)]
+        self.steps = [self._step(number, parts) for number in range(len(parts))]
 
-    def cells(self, number: int, h: int, w: int) -> tuple[Ints, Ints]:
-        """Rows and columns of the cells of a step, in coding order."""
-        rows, columns, _ = _cells(number % 2, h, w)
-        return rows, columns
-
-    def side(self, z: Ints, vectors: NDArray[np.integer], intra: bool, level: int) -> Ints:
-        """Inputs that all steps share, [h, w, inputs]: z interpolated, motion, intra, quality level."""
-        up_y, up_x = _upsampling(z.shape[1]), _upsampling(z.shape[2])
-        fine = (up_y @ z @ up_x.T) >> 3
-        h, w = fine.shape[1:]
-        flat = np.broadcast_to(np.array([8 * intra, level])[:, None, None], (2, h, w))
-        return np.concatenate([fine, motion_features(vectors), flat]).transpose(1, 2, 0)
-
-    def indexes(self, number: int, symbols: NDArray[np.integer], side: Ints) -> Ints:
-        """Tables of step `number`, [cells, channels of the step].
-
-        symbols [C, h, w]: those of earlier steps must be final, all others are not looked at.
-        """
-        step = self.steps[number]
-        _, h, w = symbols.shape
-        rows, columns, place = _cells(number % 2, h, w)
-        hidden = side[rows, columns].astype(np.float64) @ step.here + step.here_bias
-        known = symbols[: step.seen if number % 2 else step.first]
-        channel, row, column = np.nonzero(known)
-        if number % 2:
-            coded = (channel < step.first) | ((row + column) % 2 == 0)
-            channel, row, column = channel[coded], row[coded], column[coded]
-        if channel.size:
-            # Most symbols are zero: each of the others adds its weights to the up to nine cells around it.
-            magnitude = log_magnitude(known[channel, row, column]).astype(np.float64)
-            cell = np.stack([place[row + 2 - dy, column + 2 - dx] for dy in range(3) for dx in range(3)])
-            tap, which = np.nonzero(cell >= 0)
-            target = cell[tap, which]
-            order = np.argsort(target, kind="stable")
-            target, tap, which = target[order], tap[order], which[order]
-            added = step.near[tap * step.seen + channel[which]] * magnitude[which, None]
-            starts = np.flatnonzero(np.diff(target, prepend=-1))
-            hidden[target[starts]] += np.add.reduceat(added, starts, axis=0)
-        result = np.maximum(hidden, 0) @ step.out + step.out_bias
+    def _step(self, number: int, parts: list[dict[str, Exact]]) -> IntegerStep:
+        group, colour = divmod(number, 2)
+        first, seen = self.groups[group - 1] if group else 0, self.groups[group]
+        # A later step on the other colour may be of the same group.
+        same, same_from = _spread(parts, number + 2, (first, seen), _SAME)
+        other, other_from = _spread(parts, number + 1, (first, seen), _OTHER)
         half = 1 << (_RESULT_SHIFT - 1)
-        index = (result.astype(np.int64) + half) >> _RESULT_SHIFT
-        return np.clip(index, 0, TABLES - 1)
+        return IntegerStep(
+            first=first,
+            seen=seen,
+            out=np.ascontiguousarray(parts[number]["out"]),
+            bias=parts[number]["out_bias"][:, None] * 4096 + half,
+            same=same,
+            same_from=same_from * self.hidden,
+            other=other,
+            other_from=other_from * self.hidden,
+        )
 
-    def all_indexes(self, symbols: NDArray[np.integer], side: Ints) -> Ints:
+    def side(self, z: Ints, vectors: NDArray[np.integer], intra: bool, level: int) -> Exact:
+        """Inputs that all steps share, [h, w, inputs]: z interpolated, motion, intra, quality level."""
+        planes, rows, columns = z.shape
+        h, w = rows * Z_CELLS, columns * Z_CELLS
+        inputs = np.zeros((planes + 4, h * w))
+        np.floor(z.reshape(planes, -1) @ _plane_upsampling(rows, columns) * 0.125, out=inputs[:planes])
+        if vectors.any():
+            inputs[planes : planes + 2] = motion_features(vectors).reshape(2, -1)
+        inputs[planes + 2], inputs[planes + 3] = 8 * intra, level
+        return np.ascontiguousarray(inputs.T).reshape(h, w, -1)
+
+    def start(self, side: Exact) -> Pass:
+        """Begin a pass over the steps of one frame. side: see `side`."""
+        return Pass(self, side)
+
+    def all_indexes(self, symbols: NDArray[np.integer], side: Exact) -> Ints:
         """Tables of every symbol [C, h, w] as the steps would see them if all of `symbols` were final."""
-        result = np.empty(symbols.shape, np.int64)
+        channels, h, w = symbols.shape
+        cells = board(h, w)
+        ordered = symbols.reshape(channels, -1)[:, cells.order]
+        found = np.empty(ordered.shape, np.int64)
+        run = self.start(side)
         for number, step in enumerate(self.steps):
-            rows, columns = self.cells(number, *symbols.shape[1:])
-            result[step.first : step.seen, rows, columns] = self.indexes(number, symbols, side).T
-        return result
+            part = slice(step.first, step.seen), run.slots(number)
+            found[part] = run.indexes(number)
+            run.add(number, ordered[part])
+        result = np.empty_like(found)
+        result[:, cells.order] = found
+        return result.reshape(symbols.shape)
+
+
+class Pass:
+    """One pass over the steps of a frame: tables of a step, then its symbols, and so on."""
+
+    def __init__(self, scales: IntegerScales, side: Exact) -> None:
+        h, w, inputs = side.shape
+        self._scales, self._board = scales, board(h, w)
+        self.cells = self._board.cells
+        ordered = side.reshape(h * w, inputs)[self._board.order]
+        # Hidden sums [cells + 1, steps of this colour * hidden]; the last row takes what falls beyond the rim.
+        self.hidden: list[Exact] = []
+        for colour in (0, 1):
+            sums = np.empty((self.cells + 1, scales._here_bias[colour].size))
+            np.matmul(ordered[self.slots(colour)], scales._here[colour], out=sums[:-1])
+            sums[:-1] += scales._here_bias[colour]
+            sums[-1] = 0
+            self.hidden.append(sums)
+
+    def slots(self, number: int) -> slice:
+        """Where the cells of a step are in coding order."""
+        return slice(self.cells, 2 * self.cells) if number % 2 else slice(0, self.cells)
+
+    def indexes(self, number: int) -> Ints:
+        """Tables of step `number`, [channels of the step, cells]; all earlier steps must have been added."""
+        step, width = self._scales.steps[number], self._scales.hidden
+        group, colour = divmod(number, 2)
+        hidden = np.maximum(self.hidden[colour][:-1, group * width : (group + 1) * width], 0)
+        result = step.out @ hidden.T
+        result += step.bias
+        result *= 1.0 / (1 << _RESULT_SHIFT)  # a power of two: exact
+        # Cutting the fraction off is the floor, since nothing below zero is left.
+        index: Ints = np.minimum(np.maximum(result, 0, out=result), TABLES - 1, out=result).astype(np.int64)
+        return index
+
+    def add(self, number: int, symbols: NDArray[np.integer]) -> None:
+        """Tell the later steps what was coded in step `number`: symbols [channels of the step, cells]."""
+        busy = np.flatnonzero(symbols.any(0))
+        if not busy.size or number + 1 == len(self._scales.steps):
+            return
+        step, colour = self._scales.steps[number], number % 2
+        magnitudes = log_magnitude(symbols[:, busy]).T.astype(step.other.dtype)
+        targets = self._board.targets[colour][:, busy]
+        for taps, weights, start, sums in (
+            (_SAME, step.same, step.same_from, self.hidden[colour]),
+            (_OTHER, step.other, step.other_from, self.hidden[1 - colour]),
+        ):
+            if weights.size:
+                added = (magnitudes @ weights).reshape(len(busy), len(taps), -1)
+                for place, tap in enumerate(taps):  # no cell is met twice at one tap
+                    sums[targets[tap], start:] += added[:, place]
+
+
+def _spread(
+    parts: list[dict[str, Exact]], start: int, channels: tuple[int, int], taps: tuple[int, ...]
+) -> tuple[NDArray[np.floating], int]:
+    """Weights [channels, taps * hidden of the steps start, start + 2, ...] of magnitudes, and the first of these steps'
+    number within its colour. In float32 where no sum over the channels can reach 2^24."""
+    first, seen = channels
+    later = parts[start::2]
+    if not later:
+        return np.zeros((seen - first, 0), np.float32), 0
+    near = np.stack([p["near"][:, first:seen].reshape(-1, seen - first, 9)[..., list(taps)] for p in later])
+    # [steps, hidden, channels, taps] to [channels, taps, steps, hidden]; multiplied up like the other inputs.
+    weights = near.transpose(2, 3, 0, 1).reshape(seen - first, -1)
+    exact = np.float32 if np.abs(weights).sum(0).max() * LOG_MAGNITUDE[-1] < 1 << 24 else np.float64
+    return np.ascontiguousarray(weights * 8, exact), start // 2

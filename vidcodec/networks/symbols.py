@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vidcodec.entropy import SymbolDecoder, SymbolEncoder, Tables
 from vidcodec.errors import DamagedPacket
-from vidcodec.networks.integer import TABLES, IntegerScales, Ints, bit_length, side_levels
+from vidcodec.networks.integer import TABLES, IntegerScales, Ints, bit_length, board, side_levels
 from vidcodec.networks.search import LIMIT
 
 LEVEL_CLASSES = 8
@@ -128,13 +128,17 @@ def walk(
     z = np.zeros((len(groups), cells // 4, cells // 4), np.int64)
     if has & 2:
         z = _walk_side(port, z.shape, band + LEVEL_CLASSES * intra, None if known is None else known.z)
-        side = scales.side(z, vectors, intra, level)
+        order = board(cells, cells).order
+        wanted = None if known is None else known.y.reshape(groups[-1], -1)[:, order]
+        ordered = np.empty((groups[-1], cells * cells), np.int64)
+        run = scales.start(scales.side(z, vectors, intra, level))
         for number, step in enumerate(scales.steps):
-            rows, columns = scales.cells(number, cells, cells)
-            index = scales.indexes(number, y, side).T
-            values = None if known is None else known.y[step.first : step.seen, rows, columns]
-            coded = port.code("y", index.reshape(-1), None if values is None else values.reshape(-1))
-            y[step.first : step.seen, rows, columns] = coded.reshape(index.shape)
+            part = slice(step.first, step.seen), run.slots(number)
+            index = run.indexes(number)
+            coded = port.code("y", index.reshape(-1), None if wanted is None else wanted[part].reshape(-1))
+            ordered[part] = coded.reshape(index.shape)
+            run.add(number, ordered[part])
+        y.reshape(groups[-1], -1)[:, order] = ordered
     return FrameSymbols(vectors, z, y)
 
 
@@ -189,13 +193,20 @@ def _flat2(cells: list[list[tuple[int, int]]], size: int) -> Ints:
     return np.array([[r * size + c for r, c in four] for four in cells])
 
 
+def _median(values: Ints) -> Ints:
+    """Median over the first axis, of an even number of values, the mean of the middle two cut towards zero."""
+    low, high = np.partition(values, (len(values) // 2 - 1, len(values) // 2), axis=0)[len(values) // 2 - 1 :][:2]
+    middle: Ints = np.trunc((low + high) / 2).astype(np.int64)
+    return middle
+
+
 def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
     """Code vectors [cells, cells, 2] from coarse to fine: a common vector, then each from its neighbours' mean.
 
     The more the neighbours disagree, the wider the table.
     """
     flat = None if known is None else known.reshape(-1, 2)
-    common = None if flat is None else np.median(flat, axis=0).astype(np.int64)
+    common = None if flat is None else _median(flat)
     shared = port.code("motion", np.zeros(2, np.int64), common)
     field = np.zeros((cells * cells, 2), np.int64)
     for number, (where, near) in enumerate(_motion_passes(cells), start=1):

@@ -1,0 +1,323 @@
+"""`bench steady`: what must hold over time. Endless clips, still scenes, the rate, other arithmetic, and few bits.
+
+    endless    a clip to and fro: the last frames are as good as the first
+    still      a scene held still gets sharper, and a frame without news costs next to nothing
+    rate       the rate asked for is held over every second
+    precision  what one precision sends, another shows
+    low        better than a peer where bits are few; from an rd.json, nothing is coded
+
+Parts are kept in steady.json in --out: a part measured again replaces its rows, the others stay as long as they are of
+the same weights.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vidcodec.bench.tables import number, table
+from vidcodec.cli import add_shared, check_shared
+from vidcodec.errors import InputError, UsageError
+
+PARTS = ("endless", "still", "rate", "precision", "low")
+RD = Path("docs/results/rd.json")
+PRECISIONS = ("fp32", "bf16")
+
+Result = dict[str, Any]
+Row = dict[str, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    options = _parse(argv)
+    parts = [part for part in PARTS if part in options.only]
+    coded = [part for part in parts if part != "low"]
+    if coded and not options.clips:
+        raise UsageError(f"--clips is needed for {', '.join(coded)}: give videos or folders of them")
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    kept = _kept(options.out / "steady.json")
+    result: Result = {"model": options.model, "quality": options.quality, "after_s": options.after_s, "parts": {}}
+    found = _code(options, coded, console) if coded else {}
+    result["weights_sha256"] = found.pop("weights_sha256", None) or kept.get("weights_sha256")
+    same = ("model", "quality", "after_s", "weights_sha256")
+    if all(kept.get(key) == result[key] for key in same):
+        result["parts"].update(kept.get("parts", {}))
+    result["parts"].update(found)
+    if "low" in parts:
+        from vidcodec.bench.steadylow import low_rates, read_rd
+
+        rows = low_rates(read_rd(options.rd), options.model)
+        result["parts"]["low"] = [_plain(asdict(row)) for row in rows]
+    result["parts"] = {part: result["parts"][part] for part in PARTS if part in result["parts"]}
+    result["targets"] = targets(result["parts"])
+    text = markdown(result)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "steady.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        (options.out / "steady.md").write_text(text, "utf-8")
+    except OSError as error:
+        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
+    print(text)
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="vidcodec bench steady", description=__doc__)
+    parser.add_argument("--clips", nargs="+", metavar="DIR|FILE", help="folders or files of video")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="only these parts")
+    parser.add_argument("--rates", nargs="+", type=float, default=(20.0, 40.0), metavar="KBPS", help="default: 20 40")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="of part rate (default: %(default)g)")
+    parser.add_argument(
+        "--after-s", type=float, default=3.0, metavar="S", help="windows of part rate begin here (default: %(default)g)"
+    )
+    parser.add_argument("--rd", type=Path, default=RD, metavar="FILE", help="for part low (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    names = ("model", "weights", "frames", "quality", "device", "precision", "threads", "seed")
+    add_shared(parser, *names, device="cpu", quality=16, threads=1)
+    options = parser.parse_args(argv)
+    check_shared(options)
+    for rate in options.rates:
+        if not 0 < rate < float("inf"):
+            raise UsageError(f"--rates {rate:g}: must be above zero")
+    if not 0 <= options.after_s <= options.seconds - 1:
+        raise UsageError(f"--after-s {options.after_s:g}: must leave a second of --seconds {options.seconds:g}")
+    return options
+
+
+def _code(options: argparse.Namespace, parts: Sequence[str], console: Any) -> dict[str, Any]:
+    """Run the parts that code clips: their rows, and the hash of the weights that made them."""
+    import cv2
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from vidcodec.bench import steadyruns as runs
+    from vidcodec.bench.clips import find_clips, read_clip
+    from vidcodec.codec import load_codec
+
+    cv2.setNumThreads(options.threads)
+
+    def load(precision: str) -> Any:
+        weights = Path(options.weights) if options.weights else None
+        return load_codec(options.model, options.device, precision, options.threads, weights)
+
+    codec = load(options.precision)
+    if options.quality >= codec.info.qualities:
+        raise UsageError(f"--quality {options.quality}: this model has 0 to {codec.info.qualities - 1}")
+    ends = [load(name) for name in PRECISIONS] if "precision" in parts else []
+    clips = [read_clip(path) for path in find_clips(options.clips)]
+    frames = {"endless": options.frames or 1000, "precision": options.frames or runs.PRECISION_FRAMES}
+    found: dict[str, list[Any]] = {part: [] for part in parts}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        counts = {
+            "endless": lambda clip: frames["endless"],
+            "still": lambda clip: runs.STILL_FRAMES + runs.IDLE_SETTLE + runs.IDLE_FRAMES,
+            "rate": lambda clip: len(options.rates) * runs.rate_frames(clip, options.seconds),
+            "precision": lambda clip: 2 * (frames["precision"] + runs.AFTER_REPAIR),
+        }
+        for part in parts:
+            task = progress.add_task(part, total=sum(counts[part](clip) for clip in clips))
+
+            def report(count: int, task: Any = task) -> None:
+                progress.advance(task, count)
+
+            for clip in clips:
+                if part == "endless":
+                    rows: list[Any] = [runs.endless(codec, clip, frames[part], options.quality, report=report)]
+                elif part == "still":
+                    rows = [runs.still(codec, clip, options.quality, options.seed, report=report)]
+                elif part == "rate":
+                    asked = (options.seconds, options.after_s)
+                    rows = [runs.rate(codec, clip, kbps, *asked, report=report) for kbps in options.rates]
+                else:
+                    pairs = (ends, ends[::-1])
+                    asked_too = (clip, options.quality, frames[part])
+                    rows = [runs.precision(one, other, *asked_too, report=report) for one, other in pairs]
+                found[part] += [_plain(asdict(row)) for row in rows]
+    return {"weights_sha256": codec.info.weights_sha256, **found}
+
+
+def _plain(value: Any) -> Any:
+    """Floats rounded to six digits, for JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _kept(path: Path) -> Result:
+    """What an earlier run left; nothing where there is none or it is unreadable."""
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def targets(parts: dict[str, list[Row]]) -> list[Row]:
+    """What was asked for and what was found, for every part that was measured."""
+    found: list[Row] = []
+
+    def judge(part: str, what: str, wanted: str, rows: Sequence[Row], good: Callable[[Row], bool]) -> None:
+        passed = sum(good(row) for row in rows)
+        row = {"part": part, "what": what, "wanted": wanted, "passed": passed, "of": len(rows)}
+        found.append({**row, "met": passed == len(rows)})
+
+    if rows := parts.get("endless", []):
+        judge("endless", "late minus early frames", ">= -0.3 dB", rows, lambda row: row["change_db"] >= -0.3)
+    if rows := parts.get("still", []):
+        judge("still", "gain from frame 10 to 100", ">= 1.5 dB", rows, lambda row: row["gain_db"] >= 1.5)
+        judge("still", "a frame without news", "<= 15 bytes", rows, lambda row: row["idle_most_bytes"] <= 15)
+    if rows := parts.get("rate", []):
+        for kbps in dict.fromkeys(row["target_kbps"] for row in rows):
+            own = [row for row in rows if row["target_kbps"] == kbps]
+            what = f"every second at {kbps:g} kbit/s"
+            judge("rate", what, "within 10 %", own, lambda row: abs(row["worst"]) <= 0.1)
+            judge("rate", f"mean at {kbps:g} kbit/s", "within 2 %", own, _mean_holds)
+    if rows := parts.get("precision", []):
+        judge("precision", "mean lack", "<= 0.1 dB", rows, lambda row: abs(row["mean_db"]) <= 0.1)
+        judge("precision", "lack at the end", "<= 0.3 dB", rows, lambda row: abs(row["end_db"]) <= 0.3)
+        judge("precision", "symbols", "equal in every packet", rows, lambda row: _all_equal(row))
+        judge("precision", "a blank state", "repairs everything", rows, lambda row: bool(row["repaired"]))
+    if rows := parts.get("low", []):
+        for what, key, share in (("below 20 kbit/s", "better", 0.8), ("rate at MSE 3.1e-4", "earlier", 0.6)):
+            passed = sum(row[key] for row in rows)
+            row = {"part": "low", "what": f"{what} better than x264", "wanted": f">= {10 * share:g} of 10"}
+            found.append({**row, "passed": passed, "of": len(rows), "met": passed >= share * len(rows)})
+    return found
+
+
+def _mean_holds(row: Row) -> bool:
+    return abs(row["settled_kbps"] / row["target_kbps"] - 1) <= 0.02
+
+
+def _all_equal(row: Row) -> bool:
+    from vidcodec.bench.steadyruns import AFTER_REPAIR
+
+    return bool(row["symbols_equal"] == row["frames"] + AFTER_REPAIR)
+
+
+def markdown(result: Result) -> str:
+    """The figures as a page."""
+    parts = result["parts"]
+    rows = [
+        [row["part"], row["what"], row["wanted"], f"{row['passed']} of {row['of']}", "yes" if row["met"] else "no"]
+        for row in result["targets"]
+    ]
+    text = f"Model `{result['model']}`, quality {result['quality']} where it is fixed; every frame a real packet.\n\n"
+    text += table(["part", "what", "wanted", "clips", "met"], rows)
+    for part, write in WRITERS.items():
+        if parts.get(part):
+            text += "\n" + write(parts[part], result)
+    return text
+
+
+def _endless(rows: list[Row], result: Result) -> str:
+    header = ["endless", "frames", "early dB", "late dB", "change", "same pictures", "kbit/s"]
+    cells = [
+        [
+            row["clip"],
+            str(row["frames"]),
+            number(row["early_db"], 2),
+            number(row["late_db"], 2),
+            f"{row['change_db']:+.2f}",
+            "-" if row["same_pictures_db"] is None else f"{row['same_pictures_db']:+.2f}",
+            number(row["kbps"]),
+        ]
+        for row in rows
+    ]
+    return table(header, cells)
+
+
+def _still(rows: list[Row], result: Result) -> str:
+    header = [
+        "still, 20 kbit/s",
+        "clean dB at 10",
+        "at 100",
+        "gain",
+        "noisy dB at 10",
+        "at 100",
+        "no news, bytes",
+        "kbit/s",
+    ]
+    cells = [
+        [
+            row["clip"],
+            *(number(value, 2) for value in row["clean_db"]),
+            f"{row['gain_db']:+.2f}",
+            *(number(value, 2) for value in row["noisy_db"]),
+            f"{row['idle_bytes']:g}, at most {row['idle_most_bytes']}",
+            number(row["kbps"]),
+        ]
+        for row in rows
+    ]
+    return table(header, cells)
+
+
+def _rate(rows: list[Row], result: Result) -> str:
+    header = ["rate", "kbit/s", "mean", f"after {result['after_s']:g} s", "worst second", "within 10 %"]
+    header += ["first second", "at quality 0", "dB", "quality step"]
+    cells = [
+        [
+            row["clip"],
+            f"{row['target_kbps']:g}",
+            number(row["kbps"]),
+            number(row["settled_kbps"]),
+            f"{100 * row['worst']:+.0f} %",
+            f"{100 * row['within']:.0f} %",
+            number(row["first_kbps"]),
+            f"{100 * row['lowest']:.0f} %",
+            number(row["psnr_db"], 2),
+            number(row["quality_step"], 2),
+        ]
+        for row in rows
+    ]
+    return table(header, cells)
+
+
+def _precision(rows: list[Row], result: Result) -> str:
+    header = ["precision", "from, to", "mean dB", "last second", "worst", "levels", "equal symbols", "repaired"]
+    cells = [
+        [
+            row["clip"],
+            f"{row['encoder']}, {row['decoder']}",
+            f"{row['mean_db']:+.3f}",
+            f"{row['end_db']:+.3f}",
+            number(row["worst_db"], 3),
+            str(row["levels"]),
+            str(row["symbols_equal"]),
+            f"{'yes' if row['repaired'] else 'no'}, {row['repaired_db']:+.3f} dB",
+        ]
+        for row in rows
+    ]
+    return table(header, cells)
+
+
+def _low(rows: list[Row], result: Result) -> str:
+    header = ["low", "common from kbit/s", "PSNR to 20 kbit/s", "better at", "kbit/s at MSE 3.1e-4", "x264", "earlier"]
+    cells = [
+        [
+            row["clip"],
+            number(row["from_kbps"]),
+            "-" if row["gain_db"] is None else f"{row['gain_db']:+.2f} dB",
+            "-" if row["better_share"] is None else f"{100 * row['better_share']:.0f} %",
+            ("<= " if row["mark_bound"] else "") + number(row["mark_kbps"]),
+            ("<= " if row["peer_mark_bound"] else "") + number(row["peer_mark_kbps"]),
+            "yes" if row["earlier"] else "no",
+        ]
+        for row in rows
+    ]
+    return table(header, cells)
+
+
+WRITERS: dict[str, Callable[[list[Row], Result], str]] = {
+    "endless": _endless,
+    "still": _still,
+    "rate": _rate,
+    "precision": _precision,
+    "low": _low,
+}
