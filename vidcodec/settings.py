@@ -24,7 +24,9 @@ from vidcodec.errors import InputError, UsageError
 from vidcodec.logs import logs_json, set_up_logging
 
 PREFIX = "VIDCODEC_"
-OTHER_VARIABLES = frozenset(PREFIX + name for name in ("TOKEN", "ICE_PASSWORD", "SIDE", "LPIPS", "DATA", "FUZZ"))
+OTHER_VARIABLES = frozenset(
+    PREFIX + name for name in ("TOKEN", "ICE_PASSWORD", "SIDE", "LPIPS", "DATA", "FUZZ", "LONG")
+)
 """Variables of ours that stand for no option: secrets, and what tests and benchmarks need."""
 
 COMMANDS = {
