@@ -9,7 +9,7 @@ TORCH_CONSTRAINTS ?= -c tests/constraints.txt
 STAMP := $(VENV)/.installed
 export SVT_LOG ?= 1
 
-.PHONY: demo install test check results fuzz clean
+.PHONY: demo install test check results fuzz long clean
 
 demo: $(STAMP)
 	$(BIN)/python -m sender --loopback --input sample --demo demo
@@ -27,6 +27,10 @@ check: $(STAMP)
 # The long form of the fuzz tests: 100,000 mutated packets and 10,000 mutated control messages.
 fuzz: $(STAMP)
 	VIDCODEC_FUZZ=20 $(BIN)/python -m pytest tests/test_link_fuzz.py
+
+# Symbols of every frame of every development clip, in both precisions and with one and two threads: half an hour.
+long: $(STAMP)
+	VIDCODEC_LONG=1 $(BIN)/python -m pytest tests/test_determinism.py
 
 results: $(STAMP)
 	$(BIN)/python -m vidcodec bench results
