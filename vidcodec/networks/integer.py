@@ -164,7 +164,7 @@ class IntegerScales:
         self.steps = [self._step(number, parts) for number in range(len(parts))]
 
     def _step(self, number: int, parts: list[dict[str, Exact]]) -> IntegerStep:
-        group, colour = divmod(number, 2)
+        group = number // 2
         first, seen = self.groups[group - 1] if group else 0, self.groups[group]
         # A later step on the other colour may be of the same group.
         same, same_from = _spread(parts, number + 2, (first, seen), _SAME)
