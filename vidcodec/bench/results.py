@@ -1,6 +1,6 @@
 """`bench results`: docs/results.md and the README's table, from the JSON that the benchmarks wrote. Nothing by hand.
 
-python -m vidcodec bench rd --clips DIR --out bench-out          (and speed, paper, latency, link)
+python -m vidcodec bench rd --clips DIR --out bench-out          (and speed, steady, paper, latency, link)
 python -m vidcodec bench results --take bench-out
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcodec.bdrate import bjontegaard
-from vidcodec.bench import latency, link, linkpackets, paper, rd, soak, speed
+from vidcodec.bench import latency, link, linkpackets, paper, rd, soak, speed, steady
 from vidcodec.bench.summary import by_codec_and_clip, curve_of
 from vidcodec.bench.tables import bits_words, mse_text, number, short_table, spread
 from vidcodec.errors import InputError, UsageError
@@ -21,6 +21,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TAKEN = (
     "rd.json",
     "speed.json",
+    "steady.json",
     "paper.json",
     "latency.json",
     "calls.json",
@@ -211,6 +212,7 @@ def page(results: dict[str, Result]) -> str:
         "rd": ("", rd.markdown),
         "paper": ("# The source paper's table, and what it leaves out\n\n", paper.markdown),
         "speed": ("# Speed\n\n", speed.markdown),
+        "steady": ("# What holds over time\n\n", steady.markdown),
         "latency": ("# Latency of a whole call\n\n", latency.markdown),
         "calls": ("# Calls over bad networks\n\n", link.markdown),
         "soak": ("# A long call\n\n", soak.markdown),

@@ -40,11 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     console = Console(stderr=True)
     kept = _kept(options.out / "steady.json")
-    result: Result = {"model": options.model, "quality": options.quality, "after_s": options.after_s, "parts": {}}
+    result: Result = {"model": options.model, "parts": {}}
     found = _code(options, coded, console) if coded else {}
     result["weights_sha256"] = found.pop("weights_sha256", None) or kept.get("weights_sha256")
-    same = ("model", "quality", "after_s", "weights_sha256")
-    if all(kept.get(key) == result[key] for key in same):
+    if all(kept.get(key) == result[key] for key in ("model", "weights_sha256")):
         result["parts"].update(kept.get("parts", {}))
     result["parts"].update(found)
     if "low" in parts:
@@ -208,19 +207,20 @@ def markdown(result: Result) -> str:
         [row["part"], row["what"], row["wanted"], f"{row['passed']} of {row['of']}", "yes" if row["met"] else "no"]
         for row in result["targets"]
     ]
-    text = f"Model `{result['model']}`, quality {result['quality']} where it is fixed; every frame a real packet.\n\n"
+    text = f"Model `{result['model']}`; every frame a real packet.\n\n"
     text += table(["part", "what", "wanted", "clips", "met"], rows)
     for part, write in WRITERS.items():
         if parts.get(part):
-            text += "\n" + write(parts[part], result)
+            text += "\n" + write(parts[part])
     return text
 
 
-def _endless(rows: list[Row], result: Result) -> str:
-    header = ["endless", "frames", "early dB", "late dB", "change", "same pictures", "kbit/s"]
+def _endless(rows: list[Row]) -> str:
+    header = ["endless", "quality", "frames", "early dB", "late dB", "change", "same pictures", "kbit/s"]
     cells = [
         [
             row["clip"],
+            str(row["quality"]),
             str(row["frames"]),
             number(row["early_db"], 2),
             number(row["late_db"], 2),
@@ -233,7 +233,7 @@ def _endless(rows: list[Row], result: Result) -> str:
     return table(header, cells)
 
 
-def _still(rows: list[Row], result: Result) -> str:
+def _still(rows: list[Row]) -> str:
     header = [
         "still, 20 kbit/s",
         "clean dB at 10",
@@ -250,7 +250,7 @@ def _still(rows: list[Row], result: Result) -> str:
             *(number(value, 2) for value in row["clean_db"]),
             f"{row['gain_db']:+.2f}",
             *(number(value, 2) for value in row["noisy_db"]),
-            f"{row['idle_bytes']:g}, at most {row['idle_most_bytes']}",
+            f"{row['idle_bytes']:g}, most {row['idle_most_bytes']}, q {row['quality']}",
             number(row["kbps"]),
         ]
         for row in rows
@@ -258,15 +258,15 @@ def _still(rows: list[Row], result: Result) -> str:
     return table(header, cells)
 
 
-def _rate(rows: list[Row], result: Result) -> str:
-    header = ["rate", "kbit/s", "mean", f"after {result['after_s']:g} s", "worst second", "within 10 %"]
+def _rate(rows: list[Row]) -> str:
+    header = ["rate", "kbit/s", "mean", "settled, from", "worst second", "within 10 %"]
     header += ["first second", "at quality 0", "dB", "quality step"]
     cells = [
         [
             row["clip"],
             f"{row['target_kbps']:g}",
             number(row["kbps"]),
-            number(row["settled_kbps"]),
+            f"{row['settled_kbps']:.1f}, {row['after_s']:g} s",
             f"{100 * row['worst']:+.0f} %",
             f"{100 * row['within']:.0f} %",
             number(row["first_kbps"]),
@@ -279,11 +279,22 @@ def _rate(rows: list[Row], result: Result) -> str:
     return table(header, cells)
 
 
-def _precision(rows: list[Row], result: Result) -> str:
-    header = ["precision", "from, to", "mean dB", "last second", "worst", "levels", "equal symbols", "repaired"]
+def _precision(rows: list[Row]) -> str:
+    header = [
+        "precision",
+        "quality",
+        "from, to",
+        "mean dB",
+        "last second",
+        "worst",
+        "levels",
+        "equal symbols",
+        "repaired",
+    ]
     cells = [
         [
             row["clip"],
+            str(row["quality"]),
             f"{row['encoder']}, {row['decoder']}",
             f"{row['mean_db']:+.3f}",
             f"{row['end_db']:+.3f}",
@@ -297,7 +308,7 @@ def _precision(rows: list[Row], result: Result) -> str:
     return table(header, cells)
 
 
-def _low(rows: list[Row], result: Result) -> str:
+def _low(rows: list[Row]) -> str:
     header = ["low", "common from kbit/s", "PSNR to 20 kbit/s", "better at", "kbit/s at MSE 3.1e-4", "x264", "earlier"]
     cells = [
         [
@@ -314,7 +325,7 @@ def _low(rows: list[Row], result: Result) -> str:
     return table(header, cells)
 
 
-WRITERS: dict[str, Callable[[list[Row], Result], str]] = {
+WRITERS: dict[str, Callable[[list[Row]], str]] = {
     "endless": _endless,
     "still": _still,
     "rate": _rate,

@@ -48,6 +48,7 @@ class Endless:
     """
 
     clip: str
+    quality: int
     frames: int
     early_db: float
     late_db: float
@@ -64,11 +65,12 @@ class Still:
         clean_db, noisy_db: PSNR at the `STILL_MARKS` against the frame without noise, and against what the encoder got.
         gain_db: what the clean PSNR rises between the marks.
         idle_bytes, idle_most_bytes: median and largest packet of the last frames when the frame is repeated exactly, at
-            the fixed quality of the other parts.
+            `quality`.
         kbps: payload rate over all noisy frames.
     """
 
     clip: str
+    quality: int
     clean_db: tuple[float, float]
     noisy_db: tuple[float, float]
     gain_db: float
@@ -96,6 +98,7 @@ class Rate:
     clip: str
     target_kbps: float
     seconds: float
+    after_s: float
     kbps: float
     settled_kbps: float
     worst: float
@@ -120,6 +123,7 @@ class Precision:
     """
 
     clip: str
+    quality: int
     encoder: str
     decoder: str
     frames: int
@@ -166,7 +170,7 @@ def endless(codec: Codec, clip: Clip, frames: int, quality: int, *, report: Repo
     early, late = float(values[first : first + span].mean()), float(values[-span:].mean())
     rate = total * 8 / 1000 / (frames / clip.fps)
     same = _same_pictures(values, len(clip.frames), first, span)
-    return Endless(clip.name, frames, early, late, late - early, same, rate)
+    return Endless(clip.name, quality, frames, early, late, late - early, same, rate)
 
 
 def _same_pictures(values: NDArray[np.float64], length: int, first: int, span: int) -> float | None:
@@ -202,6 +206,7 @@ def still(codec: Codec, clip: Clip, quality: int, seed: int, *, report: Report =
     early, late = STILL_MARKS
     return Still(
         clip=clip.name,
+        quality=quality,
         clean_db=(clean[early], clean[late]),
         noisy_db=(noisy[early], noisy[late]),
         gain_db=clean[late] - clean[early],
@@ -241,6 +246,7 @@ def rate(codec: Codec, clip: Clip, kbps: float, seconds: float, after_s: float, 
         clip=clip.name,
         target_kbps=kbps,
         seconds=seconds,
+        after_s=after_s,
         kbps=_kbps(sizes, clip.fps),
         settled_kbps=_kbps(sizes[skip:], clip.fps),
         worst=float(deviations[worst]),
@@ -294,6 +300,7 @@ def precision(
     before = np.array(lacks[:frames])
     return Precision(
         clip=clip.name,
+        quality=quality,
         encoder=encoder.info.precision,
         decoder=decoder.info.precision,
         frames=frames,
