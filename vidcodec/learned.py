@@ -68,6 +68,7 @@ class LearnedCodec(Codec):
             reason = str(error).splitlines()[0]
             raise InputError(f"weights of {model_id} do not fit this version: {reason}; reinstall") from error
         self.model.to(device).eval().requires_grad_(False)
+        self.model.freeze(device)
         if device.type == "cpu" and precision == torch.float32:
             pack(self.model)
         # Cost in bits of every symbol of every table, for the encoder's choices only.
@@ -118,22 +119,27 @@ class LearnedCodec(Codec):
             x = torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float() / 255
             with self._cast():
                 y = self.model.analyse(x, context, self._quality(level)).float()
-            chosen = self.choose(torch.nan_to_num(y), context, vectors, intra, level)
+            chosen, means = self.choose(torch.nan_to_num(y), context, vectors, intra, level)
         port = EncodePort(self.tables)
         symbols = walk(port, self.scales, CELLS, intra, level, known=chosen)
         body = port.encoder.finish()
         check = checksum(header.prefix(), b"".join(port.coded))
         sealed = Header(header.number, header.distance, header.quality, check)
-        return Packet(sealed, body), self._after(symbols, context, sealed, level), symbols
+        if not np.array_equal(symbols.y, chosen.y):
+            means = None
+        return Packet(sealed, body), self._after(symbols, context, sealed, level, means), symbols
 
-    def choose(self, y: Tensor, context: Reference, vectors: Ints, intra: bool, level: int) -> FrameSymbols:
+    def choose(
+        self, y: Tensor, context: Reference, vectors: Ints, intra: bool, level: int
+    ) -> tuple[FrameSymbols, Tensor | None]:
         """Symbols for y [1, C, h, w] in quantiser steps: of what its means leave, the nearest whole numbers, or those
-        below where the bits saved are worth the error.
+        below where the bits saved are worth the error. Also the means that belong to them, for a model with means.
 
         Runs at the sender only: the receiver needs no knowledge of how a symbol was chosen.
         """
         quality = self._quality(level)
-        means = self.model.predicted(y, context, quality)
+        known = self.model.forecast(context, quality)
+        means = self.model.predicted(y, context, quality, known)
         rest = _numpy(y if means is None else y - means)
         guess = (np.sign(rest) * np.floor(np.abs(rest) + 0.35)).astype(np.int64)
         first = with_side(vectors, guess, self.sizes.groups)
@@ -141,19 +147,24 @@ class LearnedCodec(Codec):
         symbols = self._decide(rest, rows)
         if means is not None:
             # What the odd cells are predicted from is known only now.
-            means = self.model.predicted(torch.from_numpy(symbols)[None].to(self.device) + means, context, quality)
+            first_half = torch.from_numpy(symbols)[None].to(self.device) + means
+            means = self.model.predicted(first_half, context, quality, known)
             assert means is not None
             symbols = np.where(checkerboard(CELLS, CELLS), symbols, self._decide(_numpy(y - means), rows))
-        return with_side(vectors, symbols, self.sizes.groups)
+        return with_side(vectors, symbols, self.sizes.groups), means
 
     def _decide(self, y: NDArray[np.floating], rows: Ints) -> Ints:
         """The symbol for each of y [C, h, w] by what it costs in the table of `rows`."""
-        magnitude, table = np.abs(y), self.tables["y"]
+        table, symbols = self.tables["y"], np.zeros(y.shape, np.int64)
+        some = np.abs(y) > 0.5  # most are not: their symbol is zero
+        rest, rows = y[some], rows[some]
+        magnitude = np.abs(rest)
         near = np.minimum(np.rint(magnitude).astype(np.int64), table.highs[rows])
         below = np.maximum(near - 1, 0)
         saved = self._cost[rows, near - table.low] - self._cost[rows, below - table.low]
         worth = (magnitude - below) ** 2 - (magnitude - near) ** 2 > self.sizes.bit_price * saved
-        return np.asarray(np.sign(y) * np.where(worth, near, below), np.int64)
+        symbols[some] = np.sign(rest) * np.where(worth, near, below)
+        return symbols
 
     def decode(self, packet: Packet, state: State) -> tuple[Frame, State]:
         reference = reference_state(self, packet.header, state)
@@ -201,8 +212,13 @@ class LearnedCodec(Codec):
             return Reference(*held)
         return self.model.warped(held, torch.from_numpy(vectors)[None].to(self.device))
 
-    def _after(self, symbols: FrameSymbols, context: Reference, header: Header, level: int) -> State:
-        """The state that a frame's symbols lead to: the one path that sender and receiver share."""
+    def _after(
+        self, symbols: FrameSymbols, context: Reference, header: Header, level: int, means: Tensor | None = None
+    ) -> State:
+        """The state that a frame's symbols lead to: the one path that sender and receiver share.
+
+        means: those of these symbols, where they are at hand already.
+        """
         intra = torch.tensor([header.distance == 0], device=self.device)
         y = torch.from_numpy(symbols.y)[None].to(self.device)
         news = news_of(y, torch.from_numpy(symbols.vectors)[None].to(self.device), intra)
@@ -211,7 +227,7 @@ class LearnedCodec(Codec):
         else:
             quality = self._quality(level)
             with torch.inference_mode():
-                y_hat = self.model.latent(y.float(), context, quality)
+                y_hat = self.model.latent(y.float(), context, quality) if means is None else y.float() + means
                 with self._cast():
                     held = self.model.synthesise(y_hat, news, context, quality)
         picture = (held.picture[0].permute(1, 2, 0) * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy()

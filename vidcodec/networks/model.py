@@ -33,6 +33,13 @@ class Reference(NamedTuple):
     memory: Tensor
 
 
+class Forecast(NamedTuple):
+    """What the memory says of y: features [B, h, w, hidden] and means [B, C, h, w], right for the even cells alone."""
+
+    ground: Tensor
+    even: Tensor
+
+
 class VideoModel(nn.Module):
     """Analysis and synthesis transforms, the scale network, and the state they share."""
 
@@ -51,6 +58,7 @@ class VideoModel(nn.Module):
         self.scales = ScaleModel(config)
         self.means = Means(config.latent, config.memory, config.mean_hidden) if config.mean_hidden else None
         self.fine = Fine(width, config.fine_width, config.fine_blocks) if config.fine_width else None
+        self._gains: tuple[Tensor, Tensor] | None = None
         with torch.no_grad():
             self.analysis_head.weight.mul_(0.02)
             self.analysis_head.bias.zero_()
@@ -68,6 +76,9 @@ class VideoModel(nn.Module):
 
         At the start a quantiser step of sqrt(26 / lambda), which a uniform quantiser at high rate asks for.
         """
+        if self._gains is not None:
+            row = quality.long()
+            return self._gains[0][row], self._gains[1][row]
         low, high = self.config.lambda_low, self.config.lambda_high
         weight = low * (high / low) ** (quality.to(torch.float32) / (LEVELS - 1))
         base = torch.sqrt(weight / 26)[:, None]
@@ -75,6 +86,11 @@ class VideoModel(nn.Module):
         up = base * torch.exp(features @ self.log_gain)
         down = torch.exp(features @ self.log_gain_inverse) / base
         return up[..., None, None], down[..., None, None]
+
+    def freeze(self, device: torch.device) -> None:
+        """Work out the gains of all levels once; neither weights nor device may change after this."""
+        self._gains = None
+        self._gains = self.gains(torch.arange(LEVELS, device=device))
 
     def blank(self, batch: int, height: int, width: int, device: torch.device) -> Reference:
         """The state before any frame: mid grey and an empty memory."""
@@ -104,30 +120,38 @@ class VideoModel(nn.Module):
         y = (linear + self.analysis_head(h)).permute(0, 3, 1, 2).float()
         return y * self.gains(quality)[0]
 
-    def predicted(self, y_hat: Tensor | None, context: Reference, quality: Tensor) -> Tensor | None:
+    def forecast(self, context: Reference, quality: Tensor) -> Forecast | None:
+        """What is known of y before any of it; None for a model without."""
+        if self.means is None:
+            return None
+        ground = self.means.ground(context.memory, quality)
+        return Forecast(ground, self.means(ground).float() * self.gains(quality)[0])
+
+    def predicted(
+        self, y_hat: Tensor | None, context: Reference, quality: Tensor, known: Forecast | None = None
+    ) -> Tensor | None:
         """Means of y in quantiser steps, [B, C, h, w]; None for a model without.
 
         Those of the even cells of a checkerboard know the memory; those of the odd cells also the even cells of y_hat
         (symbols plus means, [B, C, h, w]; its odd cells are not looked at). Without y_hat those of the even cells alone
-        are right.
+        are right. `known` is the `forecast`, where it was made before.
         """
-        if self.means is None:
+        known = known or self.forecast(context, quality)
+        if self.means is None or known is None:
             return None
-        up, down = self.gains(quality)
-        ground = self.means.ground(context.memory, quality)
-        even = self.means(ground).float() * up
         if y_hat is None:
-            return even
+            return known.even
+        up, down = self.gains(quality)
         first = checkerboard(y_hat.shape[2], y_hat.shape[3], y_hat.device)
-        odd = self.means(ground, y_hat * down * first).float() * up
-        return torch.where(first, even, odd)
+        odd = self.means(known.ground, y_hat * down * first).float() * up
+        return torch.where(first, known.even, odd)
 
     def latent(self, symbols: Tensor, context: Reference, quality: Tensor) -> Tensor:
         """y_hat of symbols [B, C, h, w]: symbols plus their means, even cells first and then the odd ones."""
-        even = self.predicted(None, context, quality)
-        if even is None:
+        known = self.forecast(context, quality)
+        if known is None:
             return symbols
-        means = self.predicted(symbols + even, context, quality)
+        means = self.predicted(symbols + known.even, context, quality, known)
         assert means is not None
         return symbols + means
 
