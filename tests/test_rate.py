@@ -58,7 +58,7 @@ def test_quality_is_steady_where_the_scene_is_whatever_the_pattern(pattern: tupl
     qualities = [quality for quality, _ in source.sizes(RateControl.start(40, 30, 64), 600)][150:]
     assert max(qualities) - min(qualities) <= 8
     jumps = [abs(b - a) for a, b in pairwise(qualities)]
-    assert max(jumps) <= 3 and sum(jumps) / len(jumps) < 0.6
+    assert max(jumps) <= 2 and sum(jumps) / len(jumps) < 0.6
 
 
 def windows(frames: list[tuple[int, int]], fps: int = 30) -> list[float]:
@@ -67,7 +67,7 @@ def windows(frames: list[tuple[int, int]], fps: int = 30) -> list[float]:
 
 
 @pytest.mark.parametrize("kbps", [20.0, 40.0])
-def test_every_second_is_within_ten_percent_where_the_scene_changes_slowly(kbps: float) -> None:
+def test_most_seconds_are_within_ten_percent_and_all_near_where_the_scene_changes_slowly(kbps: float) -> None:
     control, frames, rng = RateControl.start(kbps, 30, 64), [], random.Random(3)
     for number in range(900):
         base = 30 * math.exp(0.5 * math.sin(2 * math.pi * number / 300) + rng.gauss(0, 0.1))
@@ -75,7 +75,7 @@ def test_every_second_is_within_ten_percent_where_the_scene_changes_slowly(kbps:
         frames.append((control.quality, size))
         control = control.after(control.quality, size, number == 0)
     errors = [abs(rate / kbps - 1) for rate in windows(frames[90:])]
-    assert max(errors) < 0.25 and sum(error <= 0.1 for error in errors) >= 0.85 * len(errors)
+    assert max(errors) < 0.25 and sum(error <= 0.1 for error in errors) >= 0.75 * len(errors)
     assert rate_kbps(frames[90:]) == pytest.approx(kbps, rel=0.02)
 
 

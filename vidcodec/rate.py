@@ -10,9 +10,9 @@ spend bits in patterns (every fourth frame large, those between small); means ov
 that quality stays where the scene is steady. Frames without a reference cost several times as much: they fill the
 buffer, and are counted by themselves.
 
-A second of frames stays within 10 % of the rate where the scene changes slowly. A burst of motion is seen in the size
-of the first frame that shows it, not before; and a frame without a reference is itself up to a second's worth of bytes
-on a narrow path, which is paid back over seconds and not at once, since that would leave a second of blur.
+Most seconds are within 10 % of the rate where the scene changes slowly; not all, and fewer where it moves. A burst of
+motion is seen in the size of the first frame that shows it, not before; and a frame without a reference is itself up to
+a second's worth of bytes on a narrow path, paid back over seconds and not at once, which would leave a second of blur.
 """
 
 import math
@@ -31,19 +31,21 @@ BUFFER_S = 1.5
 PATTERN = 8
 """Frames whose quality pattern repeats: 2, 4 and 8 fit."""
 
-WINDOW = PATTERN
-"""Frames whose mean size tells what the next ones cost: longer is steadier, and later."""
+WINDOW = 2 * PATTERN
+"""Frames whose mean size tells what the next ones cost. With one pattern alone the control rings: a better frame costs
+once what it then saves in those that copy it."""
 
 RECENT = 2 * PATTERN
-PAYBACK = 0.3
-"""Share of what the last `RECENT` frames spent too much that the next pattern saves, or the other way round. With more,
-the rate of each second is nearer to the target, and quality swings."""
+PAYBACK = 0.15
+"""Share of what the last `RECENT` frames spent too much that the next pattern saves, or the other way round. Twice as
+much rings, too."""
 
 LEAST_SHARE, MOST_SHARE = 0.1, 3.0
 """What a frame may have at least and at most, of its mean share."""
 
-FASTEST = 3
-"""Qualities a frame at which one far off is approached; one near is, by one a frame."""
+FIRST_STEPS, STEPS = 3, 2
+"""Qualities that one frame may differ from the one before, in the first pattern and then; a near one is approached by
+one a frame."""
 
 START_BYTES = 45.0
 """About what a frame of a talking face costs at quality 0."""
@@ -136,7 +138,7 @@ class RateControl:
         share -= PAYBACK * sum(overs) / PATTERN / self.frame_bytes
         budget = self.frame_bytes * max(LEAST_SHARE, min(share, MOST_SHARE))
         wanted = math.floor(math.log(budget * len(known) / sum(known)) / step)
-        most = max(1, min(abs(wanted - quality) - 1, FASTEST)) if len(known) >= PATTERN else FASTEST
+        most = max(1, min(abs(wanted - quality) - 1, STEPS)) if len(known) >= PATTERN else FIRST_STEPS
         if self.qualities < FEW_QUALITIES:
             most = 1
         chosen = max(quality - most, min(wanted, quality + most))
