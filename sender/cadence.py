@@ -2,21 +2,33 @@
 
 A message costs 93 bytes of headers, as much as a frame does on a narrow path: 22 of 40 kbit/s at 30 messages a second.
 So, as the path gets narrower, first the quality falls, down to `FLOOR`; then two frames share a message, at the price
-of one frame's time of delay for the first of them; then fewer frames are coded: two thirds, a half, a third.
+of one frame's time of delay for the first of them; then fewer frames are coded, a half and then a third, each in a
+message of its own.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vidcodec.rate import RANGE, RateControl
+from vidcodec.rate import PATTERN, RANGE, RateControl
 
-FLOOR = 0.3
+FLOOR = 0.2
 """Quality, as a share of the scale, below which the frames get fewer instead."""
 
 FIRST_NEED_BYTES = 60.0
 MARGIN = 1.3
 PATIENCE_S = 2.0
 NARROW_FPS = 12.0
+
+FRAME_S = 0.09
+"""A frame may take the path for this long. One that takes more is coded again, once, with fewer bits."""
+
+GROWTH = 0.05
+"""By how much a frame's size grows from one quality to the next, roughly, in natural logarithm."""
+
+EASE = 0.8
+LARGE = 0.8
+"""A frame of this share of a message's bytes leaves at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,8 @@ def ladder(fps: float) -> tuple[Cadence, ...]:
     is not."""
     steps = [Cadence(fps)]
     if fps >= NARROW_FPS:
-        steps += [Cadence(fps * share, 2) for share in (1.0, 2 / 3, 1 / 2, 1 / 3) if fps * share >= 9.9]
+        steps.append(Cadence(fps, 2))
+        steps += [Cadence(fps * share) for share in (1 / 2, 1 / 3) if fps * share >= 9.9]
     return tuple(steps)
 
 
@@ -86,6 +99,45 @@ class CadenceChooser:
 def _each(cadence: Cadence, budget: Callable[[float], float]) -> float:
     """Bytes that each frame may have."""
     return budget(cadence.messages_per_s) / cadence.per_message
+
+
+class FrameCap:
+    """Keeps single frames from taking the path for too long.
+
+    Codecs spend bits in patterns (`vidcodec.rate.PATTERN`): one frame of eight may be five times the mean. What it had
+    to give up is remembered for the next frame at its place, so that only the first has to be coded twice.
+    """
+
+    def __init__(self) -> None:
+        self._less = [0] * PATTERN
+
+    def quality(self, number: int, wanted: int) -> int:
+        """What frame `number` is coded at when the rate control wants `wanted`."""
+        return max(0, wanted - self._less[number % PATTERN])
+
+    def again(self, number: int, quality: int, size: int, most: float) -> int | None:
+        """The quality to code a frame at again that came to `size` bytes of at most `most`; None where it is fine."""
+        place = number % PATTERN
+        if size <= most:
+            if size < EASE * most:
+                self._less[place] = max(0, self._less[place] - 1)
+            return None
+        if quality == 0:
+            return None
+        less = math.ceil(math.log(size / max(most, 1.0)) / GROWTH)
+        self._less[place] = min(self._less[place] + less, 63)
+        return max(0, quality - less)
+
+
+def after_frame(control: RateControl, quality: int, size: int, intra: bool) -> RateControl:
+    """Rate control after a frame that got `quality`: where that was less than it wanted, it goes on from what it
+    wanted."""
+    told = control.after(quality, size, intra)
+    less = control.quality - quality
+    if less <= 0:
+        return told
+    step = math.log(RANGE) / max(1, control.qualities - 1)
+    return replace(told, quality=control.after(control.quality, round(size * math.exp(step * less)), intra).quality)
 
 
 class Thinner:

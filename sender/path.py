@@ -8,7 +8,6 @@ state does not advance to it.
 """
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sender.cadence import Cadence, CadenceChooser, Thinner, needed_bytes
+from sender.cadence import FRAME_S, LARGE, Cadence, CadenceChooser, FrameCap, Thinner, after_frame, needed_bytes
 from sender.capture import Capture, Frame
 from sender.crop import LiveCropper
 from sender.references import References
@@ -37,12 +36,6 @@ Picture = NDArray[np.uint8]
 
 PATIENCE_S = 0.1
 """How long a packet that must not be left out waits for the link."""
-
-FRAME_S = 0.15
-"""A frame may take the path for this long. One that takes more is coded again, once, with fewer bits."""
-
-GROWTH = 0.05
-"""By how much a frame's size grows from one quality to the next, roughly, in natural logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +142,7 @@ class FramePath:
         self._fps = 30.0
         self._chooser = CadenceChooser(self._fps)
         self._thinner = Thinner()
+        self._cap = FrameCap()
         self._pending: list[_Ready] = []
         self._used = link
         self._stopped = threading.Event()
@@ -275,12 +269,13 @@ class FramePath:
             quality = recorded.packet.header.quality if self._resend else quality
             if reference.number is not None and (number - reference.number) % NUMBERS > MAX_DISTANCE:
                 reference = self._codec.blank_state()
+        if self._control is not None:
+            quality = self._cap.quality(number, quality)
         packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
         if self._control is not None:
-            most = max(1, self._link.budget_bytes(1.0 / FRAME_S))
-            if len(packet) > 1.2 * most and quality > 0:
-                quality = max(0, quality - math.ceil(math.log(len(packet) / most) / GROWTH))
-                packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
+            less = self._cap.again(number, quality, len(packet), self._link.budget_bytes(1.0 / FRAME_S))
+            if less is not None:
+                packet, state = self._codec.encode(original, reference, less, number % NUMBERS)
         return number, packet, state
 
     def _open(self, patient: bool) -> bool:
@@ -313,8 +308,10 @@ class FramePath:
         record = SentFrame(number, captured_ns, taken_ns, cropped_ns, encoded_ns, len(data), quality, self._offset_ns())
         coded = Coded(record, original, state.picture)
         self._pending.append(_Ready(number, data, state, packet.header.distance, coded))
-        alone = usable is not None or doubtful or packet.header.distance == 0
-        if alone or len(self._pending) >= self._cadence.per_message:
+        cadence = self._cadence
+        large = len(data) >= LARGE * self._link.budget_bytes(cadence.messages_per_s)
+        alone = usable is not None or doubtful or large
+        if alone or len(self._pending) >= cadence.per_message:
             self._flush()
 
     def _flush(self) -> None:
@@ -330,7 +327,7 @@ class FramePath:
             self._next = each.number + 1
             self.references.sent(each.number, each.state, each.distance)
             if self._control is not None:
-                self._control = self._control.after(quality, size, each.distance == 0)
+                self._control = after_frame(self._control, quality, size, each.distance == 0)
             self._on_coded(each.coded)
         self.counts = SendCounts(
             counts.sent + len(ready),

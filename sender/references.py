@@ -14,9 +14,9 @@ class References:
     """Which state the next frame is predicted from. Any thread may report; the frame path asks.
 
     Normally the newest one. While frames are missing that should be there (`doubtful`), the newest one that arrived
-    with all that it needs. After the receiver has said that it could not decode a frame, the newest one that it said it
-    decoded, as long as a packet can refer to it, else the blank state. A receiver that goes on asking for a refresh
-    gets the blank state.
+    with all that it needs, or none. After the receiver has said that it could not decode a frame, the newest one that
+    it said it decoded, as long as a packet can refer to it, else the blank state. A receiver that goes on asking for a
+    refresh gets the blank state.
     """
 
     def __init__(self, blank: State) -> None:
@@ -89,7 +89,7 @@ class References:
         with self._lock:
             # Told here and not in `sent`: a report that comes while the frame is coded is for the frame after it.
             sure = max(self._sure, default=-1)
-            doubtful = doubtful and 0 <= sure < self._newest
+            doubtful = doubtful and sure < self._newest
             self._mending = self._broken or doubtful
             self._told = None
             if self._newest < 0:

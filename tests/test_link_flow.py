@@ -153,7 +153,7 @@ def test_frame_is_sent_again_as_soon_as_a_later_one_is_acknowledged() -> None:
     assert flow.window.smoothed_rtt_ms == pytest.approx(40.0, abs=1.0)
 
 
-def test_what_is_sent_again_in_vain_goes_out_quicker_and_makes_the_chain_doubtful() -> None:
+def test_what_is_sent_again_in_vain_rides_along_with_the_next_frame_and_makes_the_chain_doubtful() -> None:
     flow, _ = make(repair="auto")
     for number in range(3):
         send(flow, number, 33.0 * number)
@@ -161,10 +161,11 @@ def test_what_is_sent_again_in_vain_goes_out_quicker_and_makes_the_chain_doubtfu
     ack(flow, [2], 106.0, 86.0)
     assert resent(flow, 106.0) == [[1]]
     ack(flow, [2], 130.0, 86.0)
-    assert resent(flow, 150.0) == [] and not flow.doubtful(150.0)
-    assert resent(flow, 160.0) == [[1]] and flow.doubtful(160.0)
-    assert resent(flow, 177.0) == [[1]]
-    ack(flow, [2], 230.0, 86.0, FrameStatus.OK)
+    assert resent(flow, 140.0) == [] and not flow.doubtful(140.0)
+    assert flow.doubtful(150.0), "its answer is late"
+    assert send(flow, 3, 152.0) == [1, 3], "it rides along with the next frame"
+    assert resent(flow, 190.0) == [] and resent(flow, 240.0) == [[1, 3]]
+    ack(flow, [2], 250.0, 86.0, FrameStatus.OK)
     assert resent(flow, 300.0) == [] and not flow.doubtful(300.0), "a later frame was decoded: it is of no use any more"
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from sender.cadence import Cadence, CadenceChooser, Thinner, ladder, needed_bytes
+from sender.cadence import Cadence, CadenceChooser, FrameCap, Thinner, after_frame, ladder, needed_bytes
 from vidcodec.rate import RateControl
 from vidcodec.wire import wire_bytes
 
@@ -20,9 +20,9 @@ def budget_of(rate_kbps: float):  # type: ignore[no-untyped-def]
         (300.0, Cadence(30.0, 1)),
         (51.0, Cadence(30.0, 1)),
         (34.0, Cadence(30.0, 2)),
-        (22.0, Cadence(20.0, 2)),
-        (16.0, Cadence(15.0, 2)),
-        (5.0, Cadence(10.0, 2)),
+        (22.0, Cadence(15.0, 1)),
+        (16.0, Cadence(10.0, 1)),
+        (5.0, Cadence(10.0, 1)),
     ],
 )
 def test_narrower_paths_get_fewer_messages_then_fewer_frames(rate_kbps: float, cadence: Cadence) -> None:
@@ -38,6 +38,27 @@ def test_way_up_takes_more_than_enough_for_two_seconds() -> None:
     assert chooser.choose(70.0, budget_of(41.0), 3.0).per_message == 2
     assert chooser.choose(70.0, budget_of(60.0), 4.0).per_message == 2
     assert chooser.choose(70.0, budget_of(60.0), 6.1).per_message == 1
+
+
+def test_frame_too_large_is_coded_again_and_the_next_at_its_place_starts_where_that_ended() -> None:
+    cap = FrameCap()
+    assert cap.quality(8, 40) == 40
+    assert cap.again(8, 40, 1000, 500.0) == 26
+    assert cap.quality(16, 40) == 26 and cap.quality(17, 40) == 40
+    assert cap.again(16, 26, 490, 500.0) is None
+    assert cap.quality(24, 40) == 26
+    assert cap.again(24, 26, 300, 500.0) is None
+    assert cap.quality(32, 40) == 27, "what fits easily gets a little more"
+    assert cap.again(9, 0, 1000, 500.0) is None
+
+
+def test_rate_control_goes_on_from_what_it_wanted() -> None:
+    control = RateControl.start(40.0, 30.0, 64)
+    for _ in range(20):
+        control = control.after(control.quality, 160)
+    wanted = control.quality
+    assert after_frame(control, wanted - 15, 160, False).quality >= wanted - 3
+    assert after_frame(control, wanted, 160, False) == control.after(wanted, 160, False)
 
 
 def test_slow_source_keeps_all_its_frames() -> None:

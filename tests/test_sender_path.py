@@ -81,9 +81,11 @@ def test_frame_that_comes_after_all_makes_those_behind_it_sure() -> None:
     assert references.next(doubtful=True).number == 3
 
 
-def test_doubt_before_anything_arrived_changes_nothing() -> None:
+def test_doubt_before_anything_arrived_has_the_next_frame_stand_alone() -> None:
     references = after(3)
-    assert references.next(doubtful=True).number == 2
+    assert references.next(doubtful=True) is BLANK
+    references.sent(3, State(3, BLANK.picture), 0)
+    assert references.next().number == 3
 
 
 def test_frame_that_the_link_refused_has_mended_nothing() -> None:

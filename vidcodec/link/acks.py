@@ -13,6 +13,8 @@ from vidcodec.packet import NUMBERS
 REPEATS = 3
 MAX_ENTRIES = 32
 STATUS_DELAY_MS = 50.0
+IDLE_MS = 100.0
+"""Where nothing arrives that brings the next message about, the last one is repeated after this: it may be lost."""
 
 
 @dataclass(slots=True)
@@ -66,7 +68,8 @@ class AckQueue:
         taken = [(number, entry) for number, entry in self._entries.items() if entry.sends_left > 0][-MAX_ENTRIES:]
         for _, entry in taken:
             entry.sends_left -= 1
-        self._due_ms = float("inf")
+        again = any(entry.sends_left > 0 for _, entry in taken)
+        self._due_ms = now_ms + IDLE_MS if again else float("inf")
         if taken:
             self._last_ms = now_ms
         return [AckEntry(number % NUMBERS, entry.status, entry.received_ms) for number, entry in taken]

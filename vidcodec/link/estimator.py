@@ -164,9 +164,10 @@ class BandwidthEstimator:
 
     @property
     def _tolerance_ms(self) -> float:
-        """A queue of one frame is how frames meet, not overuse; nor are the stalls of a busy machine."""
-        unrest_ms = min(3.0 * max(0.0, self.detector.unrest_ms - 12.0), 100.0)
-        return 25.0 + self._mean_bytes * 8.0 / self._path_kbps + unrest_ms
+        """Frames that meet are no overuse, nor are stalls of a busy machine; on a narrow path a queue is a queue."""
+        most_ms = min(100.0, self._path_kbps / 4.0)
+        unrest_ms = min(3.0 * max(0.0, self.detector.unrest_ms - 12.0), most_ms)
+        return 20.0 + 0.5 * self._mean_bytes * 8.0 / self._path_kbps + unrest_ms
 
     def _fate(self, now_ms: float, lost: bool) -> None:
         self._fates.append((now_ms, lost))

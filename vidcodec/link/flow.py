@@ -22,7 +22,7 @@ from vidcodec.link.framing import (
 )
 from vidcodec.link.options import Acknowledgement
 from vidcodec.link.pacing import Flight, Window
-from vidcodec.link.repairs import DOUBT, SHORT_RTT_MS, USEFUL_MS, Repairs
+from vidcodec.link.repairs import DOUBT, MAX_RESENDS, SHORT_RTT_MS, USEFUL_MS, Repairs
 from vidcodec.packet import NUMBERS, unwrap
 from vidcodec.wire import wire_bytes
 
@@ -109,12 +109,16 @@ class Flow:
                 return None
             newest = frames[-1][0]
             earlier = {packet: number for number, packet in self._previous if number in self._sent}
-            for packet in reversed(list(repeats) or self._due_repeats(newest, now_ms)):
+            riding = self._riding(now_ms)
+            for packet in reversed(list(repeats) or self._due_repeats(newest, now_ms) or list(riding)):
                 if len(packets) == MAX_PACKETS or len(message) + len(packet) + 3 > MAX_DATAGRAM_BYTES:
                     break
                 packets.insert(0, packet)
                 message = join_packets(packets)
-                if packet in earlier:
+                if packet in riding:
+                    again = self._sent[riding[packet]]
+                    again.resends, again.resent_ms = again.resends + 1, now_ms
+                elif packet in earlier:
                     self._sent[earlier[packet]].repeated_with.append(newest)
             datagrams = split_message(message, self._message_id)
             self._message_id += 1
@@ -142,7 +146,6 @@ class Flow:
         """
         news = []
         with self._lock:
-            self._repairs.heard(now_ms)
             arrivals = {unwrap(entry.number, self._newest): entry.received_ms for entry in acks.entries}
             for entry in acks.entries:
                 number = unwrap(entry.number, self._newest)
@@ -157,6 +160,7 @@ class Flow:
                 held_ms = (acks.sent_ms - entry.received_ms) % CLOCK_WRAP_MS
                 rtt_ms = network_ms = None
                 if first:
+                    self._repairs.heard(now_ms)
                     self._counters.frames_acknowledged += 1
                     rescued = any(arrivals.get(later) == entry.received_ms for later in sent.repeated_with)
                     flight = self.window.acknowledged(number, now_ms, None if sent.resends else held_ms)
@@ -222,6 +226,17 @@ class Flow:
                 self._counters.payload_bytes_sent += sum(map(len, group))
             return messages
 
+    def _riding(self, now_ms: float) -> dict[bytes, int]:
+        """Packets that were sent again in vain and ride along with the next frame, oldest first, and their frames."""
+        if self._repair not in ("auto", "resend") or self._slow:
+            return {}
+        answer_ms = self.window.smoothed_rtt_ms
+        return {
+            sent.packet: number
+            for number, sent in self._missing(now_ms)
+            if 0 < sent.resends < MAX_RESENDS and now_ms - sent.resent_ms >= answer_ms
+        }
+
     def missing(self, now_ms: float) -> bool:
         """Whether frames are under way that may have to be sent again."""
         with self._lock:
@@ -230,12 +245,9 @@ class Flow:
     def doubtful(self, now_ms: float) -> bool:
         """Whether something is missing that should be there by now: better to predict from what surely arrived."""
         with self._lock:
-            late_ms = self.window.smoothed_rtt_ms + 1.5 * self._repairs.interval_ms
-            resending = self._repair in ("auto", "resend") and not self._slow
+            late_ms = self.window.smoothed_rtt_ms + 2.2 * self._repairs.interval_ms + 0.5 * self._backlog_ms
             return any(
-                sent.resends >= DOUBT
-                if resending
-                else number < self._acknowledged and now_ms - sent.sent_ms > late_ms + self._backlog_ms
+                sent.resends >= DOUBT or (number < self._acknowledged and now_ms - sent.sent_ms > late_ms)
                 for number, sent in self._missing(now_ms)
             )
 

@@ -45,7 +45,7 @@ class LinkOptions:
     ice: "IceOptions" = field(default_factory=_ice_options)
     rate_kbps: float | None = None
     adaptive: bool | None = None
-    horizon_ms: float = 100.0
+    horizon_ms: float = 60.0
     repair: str = "auto"
     ack_interval_ms: float = 0.0
     dead_after_ms: float = 3000.0

@@ -41,9 +41,10 @@ class Window:
     """Refuses a frame while too many bytes are un-acknowledged, so that no queue builds up anywhere.
 
     The limit is what the estimated rate carries in the shortest recent round trip and `horizon_ms`, and never less than
-    two frames of recent size: a large frame, and the small ones behind it, wait for no longer than that. A frame is
-    lost when three later ones were acknowledged, or by a time-out of three smoothed round trips (at least 250 ms, at
-    most 1 s); its bytes are released then, and an acknowledgement that comes later still counts for the round trip.
+    one and a half frames of recent size: a large frame, and the small ones behind it, wait for no longer than that.
+    A frame is lost when three later ones were acknowledged, or by a time-out of three smoothed round trips (at least
+    250 ms, at most 1 s); its bytes are released then, and an acknowledgement that comes later still counts for the
+    round trip.
     """
 
     def __init__(self, rate_kbps: float, horizon_ms: float = 100.0, reorder: int = 3) -> None:
@@ -65,8 +66,9 @@ class Window:
     @property
     def limit_bytes(self) -> float:
         """Un-acknowledged bytes at which frames are refused."""
-        span_ms = min(self.min_rtt_ms, 1000.0) + self._horizon_ms
-        return max(2.0 * self._recent_bytes, self.rate_kbps / 8.0 * span_ms)
+        own_ms = self._recent_bytes * 8.0 / max(self.rate_kbps, 1.0)  # of the round trip, the message itself
+        span_ms = max(0.0, min(self.min_rtt_ms, 1000.0) - own_ms) + self._horizon_ms
+        return max(1.5 * self._recent_bytes, self.rate_kbps / 8.0 * span_ms)
 
     @property
     def timeout_ms(self) -> float:
@@ -84,7 +86,7 @@ class Window:
         self._flights[flight.number] = (flight, 0)
         self.in_flight_bytes += flight.wire_bytes
         if flight.wire_bytes:  # 0 for a frame that shares the message of a later one
-            self._recent_bytes += (flight.wire_bytes - self._recent_bytes) / 4.0
+            self._recent_bytes += (flight.wire_bytes - self._recent_bytes) / (4.0 if self._recent_bytes else 1.0)
 
     def acknowledged(self, number: int, now_ms: float, delay_ms: float | None = 0.0) -> Flight | None:
         """A frame arrived; returns its flight, None when there is none (any more).

@@ -43,7 +43,7 @@ class Repairs:
         self._sent_ms = now_ms
 
     def heard(self, now_ms: float) -> None:
-        """An acknowledgement came."""
+        """An acknowledgement brought news."""
         self._heard_ms = now_ms
 
     def silent(self, now_ms: float, backlog_ms: float) -> bool:
@@ -78,12 +78,12 @@ class Repairs:
         answer_ms = rtt_ms + MARGIN_MS
         if resends == 0:
             return gap or (silent and now_ms - sent_ms > answer_ms)
-        quick = silent or resends % 2 == 0
-        return now_ms - resent_ms >= (QUICK_MS if quick else answer_ms)
+        # Half a frame later than an answer could be here: until then it rides along with the next frame.
+        return now_ms - resent_ms >= (QUICK_MS if silent else answer_ms + 0.6 * self.interval_ms)
 
     def allow(self, size: int, rate_kbps: float, now_ms: float) -> bool:
-        """Whether `size` bytes more are within the share; counts them if so."""
-        if self.bytes_per_s(now_ms) + size > max(SHARE * rate_kbps * 125.0, 600.0):
+        """Whether the share is not used up yet; counts `size` bytes if so. A large frame may go beyond it."""
+        if self.bytes_per_s(now_ms) > SHARE * rate_kbps * 125.0:
             return False
         self._spent.append((now_ms, size))
         return True

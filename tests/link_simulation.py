@@ -1,0 +1,254 @@
+"""A whole call over a simulated path: the real flow, window, estimator, repairs, references, cadence and rate control,
+told a time that nobody waits for. Packets have the sizes that a codec with a pattern of eight frames gives them."""
+
+import heapq
+import itertools
+import math
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sender.cadence import FRAME_S, LARGE, Cadence, CadenceChooser, FrameCap, Thinner, after_frame, needed_bytes
+from sender.references import References
+from vidcodec.bench.callfigures import freezes
+from vidcodec.codec import State
+from vidcodec.link.acks import AckQueue
+from vidcodec.link.counters import IP_UDP_BYTES, Counters
+from vidcodec.link.estimator import BandwidthEstimator
+from vidcodec.link.flow import Flow
+from vidcodec.link.framing import Acks, FrameStatus, parse_message
+from vidcodec.link.impair import Direction, parse_impairment
+from vidcodec.link.pacing import Window
+from vidcodec.packet import NUMBERS, Header, Packet, unwrap
+from vidcodec.rate import RateControl
+from vidcodec.wire import wire_bytes
+
+PICTURE = np.zeros((1, 1, 3), np.uint8)
+BLANK = State(None, PICTURE)
+PATTERN = (100, 6, 12, 8, 45, 7, 12, 10)
+INTRA_BYTES = 750
+GROWTH = 0.05
+FRAME_MS = 1000.0 / 30.0
+ENCODE_MS, DECODE_MS = 20.0, 11.0
+
+
+@dataclass
+class Seen:
+    """What a simulated call came to; times in ms."""
+
+    captured: int = 0
+    refused: int = 0
+    shown: list[tuple[float, float, float]] = field(default_factory=list)  # captured, received, shown
+    delays: list[float] = field(default_factory=list)
+    payload: int = 0
+    wire: int = 0
+
+    @property
+    def freezes(self) -> int:
+        times = [shown for _, _, shown in self.shown]
+        return freezes([b - a for a, b in itertools.pairwise(times)])
+
+    def fps(self, seconds: float) -> float:
+        return len(self.shown) / seconds
+
+    def one_way_ms(self, share: float) -> float:
+        ordered = sorted(self.delays)
+        return ordered[int(share * (len(ordered) - 1))]
+
+    def total_ms(self, share: float) -> float:
+        ordered = sorted(shown - captured for captured, _, shown in self.shown)
+        return ordered[int(share * (len(ordered) - 1))]
+
+
+class SimulatedCall:
+    """Runs on `run`; one of its heap entries is (time, order, function)."""
+
+    def __init__(
+        self, network: str, kbps: float = 40.0, seed: int = 1, repair: str = "auto", start: float = 80.0
+    ) -> None:
+        path = parse_impairment(network)
+        self.forth, self.back = Direction(path, random.Random(seed)), Direction(path, random.Random(seed + 1))
+        self.flow = Flow(Window(start, 60.0), BandwidthEstimator(start), Counters(), repair)
+        self.references, self.chooser, self.thinner = References(BLANK), CadenceChooser(30.0), Thinner()
+        self.control, self.kbps = RateControl.start(kbps, 30.0, 64), kbps
+        self.acks, self.seen = AckQueue(), Seen()
+        self.random = random.Random(seed + 2)
+        self.events: list[tuple[float, int, object]] = []
+        self.order = itertools.count()
+        self.pending: list[tuple[int, bytes, State, int, int, float]] = []
+        self.next = 0
+        self.sent_ms: dict[int, tuple[float, float]] = {}
+        self.needs: dict[int, int | None] = {}
+        self.received: dict[int, float] = {}
+        self.decoded: set[int] = set()
+        self.newest_shown = -1
+        self.checking = False
+        self.cap = FrameCap()
+
+    def at(self, time_ms: float, function: object) -> None:
+        heapq.heappush(self.events, (time_ms, next(self.order), function))
+
+    def run(self, seconds: float) -> Seen:
+        for frame in range(int(seconds * 30)):
+            self.at(frame * FRAME_MS, lambda now: self.capture(now))
+        for tick in range(int(seconds * 20)):
+            self.at(tick * 50.0, lambda now: self.tick(now))
+        for second in range(int(seconds)):  # both ends' statistics, and SCTP's own acknowledgements
+            self.at(1000.0 * second + 500.0, lambda now: self.tell(now))
+            for part in range(3):
+                self.at(1000.0 * second + 333.0 * part, lambda now: self.beside(92, now))
+        while self.events:
+            now, _, function = heapq.heappop(self.events)
+            if now > 1000.0 * seconds + 1000.0:
+                break
+            function(now)  # type: ignore[operator]
+        return self.seen
+
+    # The sender.
+
+    def capture(self, now: float) -> None:
+        self.seen.captured += 1
+        self.chooser.choose(needed_bytes(self.control), lambda rate: self.flow.budget_bytes(rate, now), now / 1000.0)
+        if not self.thinner.keeps(now / 1000.0, self.chooser.cadence.fps, 30.0):
+            return
+        if not self.flow.is_open:
+            self.seen.refused += 1
+            return
+        self.at(now + ENCODE_MS, lambda later: self.encoded(now, later))
+
+    def encoded(self, captured: float, now: float) -> None:
+        cadence: Cadence = self.chooser.cadence
+        doubtful = self.references.mending or self.flow.doubtful(now)
+        if doubtful:
+            self.pending = []
+        carried = self.flow.budget_bytes(cadence.messages_per_s, now) / cadence.per_message
+        allowed = max(1.0, min(self.kbps * 125.0 / cadence.fps, carried))
+        self.control = self.control.with_rate(allowed * 8 / 1000 * cadence.fps, cadence.fps)
+        quality = self.control.quality
+        number = self.next + len(self.pending)
+        reference = self.pending[-1][0] if self.pending else None
+        if reference is None:
+            state = self.references.next(doubtful)
+            reference = None if state is BLANK else number - (number - (state.number or 0)) % NUMBERS
+        distance = 0 if reference is None else number - reference
+        quality = self.cap.quality(number, quality)
+        size = self.size(number, quality, distance, cadence)
+        less = self.cap.again(number, quality, size, self.flow.budget_bytes(1.0 / FRAME_S, now))
+        if less is not None:
+            quality, size = less, self.size(number, less, distance, cadence)
+        data = Packet(Header(number % NUMBERS, distance, quality), bytes(max(1, size - 5))).to_bytes()
+        self.pending.append((number, data, State(number % NUMBERS, PICTURE), distance, quality, captured))
+        large = len(data) >= LARGE * self.flow.budget_bytes(cadence.messages_per_s, now)
+        if doubtful or large or len(self.pending) >= cadence.per_message:
+            self.flush(now)
+
+    def size(self, number: int, quality: int, distance: int, cadence: Cadence) -> int:
+        base = (
+            INTRA_BYTES
+            if distance == 0
+            else PATTERN[number % 8] * (1.0 + 0.1 * (distance - 1)) + 0.5 * (30.0 / cadence.fps - 1.0) * 22
+        )
+        return max(6, int(base * math.exp(GROWTH * quality) * self.random.uniform(0.7, 1.3)))
+
+    def flush(self, now: float) -> None:
+        ready, self.pending = self.pending, []
+        datagrams = self.flow.take([(number, data) for number, data, *_ in ready], [], now)
+        if datagrams is None:
+            self.seen.refused += len(ready)
+            return
+        for number, data, state, distance, quality, captured in ready:
+            self.next = number + 1
+            self.references.sent(number, state, distance)
+            self.needs[number] = number - distance if distance else None
+            self.control = after_frame(self.control, quality, len(data), distance == 0)
+            self.sent_ms[number] = captured, now if number == ready[-1][0] else captured + ENCODE_MS
+            self.seen.payload += len(data)
+        self.transmit(datagrams, [number for number, *_ in ready], now)
+
+    def transmit(self, datagrams: list[bytes], numbers: list[int], now: float) -> None:
+        content = parse_message(datagrams[0])
+        if isinstance(content, list):
+            numbers = [unwrap(Packet.from_bytes(data).header.number, self.next) for data in content]
+        arrivals = []
+        for datagram in datagrams:
+            size = wire_bytes(len(datagram))
+            self.seen.wire += size
+            arrivals.append(self.forth.deliver_ms(size - IP_UDP_BYTES, now))
+        if None not in arrivals:
+            self.at(max(at for at in arrivals if at is not None), lambda later: self.arrived(numbers, later))
+
+    def tick(self, now: float) -> None:
+        self.flow.lost(now)
+        self.repair(now)
+
+    def repair(self, now: float) -> None:
+        missing = [number for number, sent in self.flow._sent.items() if sent.status is None]
+        for datagrams in self.flow.resend(now):
+            again = [number for number in missing if self.flow._sent[number].resent_ms == now]
+            self.transmit(datagrams, again, now)
+        if self.flow.missing(now) and not self.checking:
+            self.checking = True
+            self.at(now + 16.0, lambda later: self.check(later))
+
+    def check(self, now: float) -> None:
+        self.checking = False
+        self.repair(now)
+
+    def beside(self, size: int, now: float) -> None:
+        self.seen.wire += size
+        self.forth.deliver_ms(size - IP_UDP_BYTES, now)
+        self.back.deliver_ms(size - IP_UDP_BYTES, now)
+
+    def tell(self, now: float) -> None:
+        kbps = self.flow.window.rate_kbps
+        if kbps >= 200.0 or int(now / 1000.0) % 2:
+            self.beside(700 if kbps >= 200.0 else int(243 + 0.04 * kbps * 250), now)
+
+    # The receiver.
+
+    def arrived(self, numbers: list[int], now: float) -> None:
+        for number in numbers:
+            if number in self.received:
+                self.acks.again(number, now)
+                continue
+            self.received[number] = now
+            self.seen.delays.append(now - self.sent_ms[number][1])
+            self.acks.arrived(number, now)
+            self.at(now + 250.0, lambda later, number=number: self.expire(number, later))
+        done = now
+        for number in sorted(self.received):
+            need = self.needs[number]
+            if number not in self.decoded and (need is None or need in self.decoded):
+                self.decoded.add(number)
+                done += DECODE_MS
+                self.at(done, lambda later, number=number: self.judged(number, later))
+        self.answer(now)
+
+    def expire(self, number: int, now: float) -> None:
+        if number not in self.decoded:
+            self.acks.judged(number, FrameStatus.MISSING_REFERENCE, now)
+            self.answer(now)
+
+    def judged(self, number: int, now: float) -> None:
+        self.acks.judged(number, FrameStatus.OK, now)
+        if number > self.newest_shown:
+            self.newest_shown = number
+            self.seen.shown.append((self.sent_ms[number][0], self.received[number], now))
+        self.at(now + self.acks.due_in_ms(now), lambda later: self.answer(later))
+
+    def answer(self, now: float) -> None:
+        if self.acks.due_in_ms(now) > 0.0:
+            return
+        entries = self.acks.take(now)
+        if entries:
+            arrival = self.back.deliver_ms(wire_bytes(5 + 4 * len(entries)) - IP_UDP_BYTES, now)
+            self.at(now + self.acks.due_in_ms(now) + 0.01, lambda later: self.answer(later))
+            if arrival is not None:
+                acks = Acks(now, tuple(entries))
+                self.at(arrival, lambda later: self.heard(acks, later))
+
+    def heard(self, acks: Acks, now: float) -> None:
+        for news in self.flow.acknowledge(acks, now, 0.0):
+            self.references.acknowledged(news.number, news.status)
+        self.tick(now)
