@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from vidcodec.bench.speed import count_gmac
-from vidcodec.networks.blocks import Block, Trunk
-from vidcodec.networks.packed import PackedBlock, PackedLinear, pack
+from vidcodec.networks.blocks import Block, Fine, Means, Trunk
+from vidcodec.networks.packed import PackedBlock, PackedFine, PackedLinear, PackedMeans, PackedTrunk, pack
+from vidcodec.networks.scales import checkerboard
 
 if not pack(nn.Sequential(nn.Linear(2, 2))):
     pytest.skip("torch has no oneDNN operators here", allow_module_level=True)
@@ -22,11 +23,41 @@ def _inference() -> object:
 @pytest.mark.parametrize("shape", [(1, 24, 24, 40), (2, 5, 7, 40)])
 def test_trunk_gives_the_same_features(shape: tuple[int, ...]) -> None:
     trunk = Trunk(40, 32, 3).eval().requires_grad_(False)
-    x, quality = torch.randn(shape), torch.full((shape[0],), 20.0)
+    x, quality = torch.randn(shape), torch.linspace(20.0, 30.0, shape[0])
     before = trunk(x, quality)
-    assert pack(trunk)
-    assert isinstance(trunk.blocks[0], PackedBlock) and isinstance(trunk.enter, PackedLinear)
-    assert torch.allclose(trunk(x, quality), before, atol=1e-4)
+    model = nn.Sequential(trunk)
+    assert pack(model)
+    packed = model[0]
+    assert isinstance(packed, PackedTrunk) and isinstance(packed.blocks[0], PackedBlock)
+    assert torch.allclose(packed(x, quality), before, atol=1e-4)
+    other = torch.full((shape[0],), 3.0)
+    assert torch.allclose(packed(x, other), trunk(x, other), atol=1e-4), "a bias kept for one quality is not another's"
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_means_are_the_same_on_the_cells_they_are_for(batch: int) -> None:
+    means = Means(12, 6, 16).eval().requires_grad_(False)
+    means.out.weight.normal_()
+    packed = PackedMeans(means)
+    memory, quality = torch.randn(batch, 6, 24, 24), torch.linspace(9.0, 40.0, batch)
+    first = checkerboard(12, 12, torch.device("cpu"))
+    y = torch.randn(batch, 12, 12, 12) * first
+    ground = means.ground(memory, quality)
+    assert torch.allclose(packed.ground(memory, quality), ground, atol=1e-5)
+    even, odd = packed(ground), packed(ground, y)
+    assert torch.allclose(even * first, means(ground) * first, atol=1e-4)
+    assert torch.allclose(odd * ~first, means(ground, y) * ~first, atol=1e-4)
+    assert means(ground, y).abs().max() > 0.5
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_last_layers_give_the_same_correction(batch: int) -> None:
+    fine = Fine(32, 16, 2).eval().requires_grad_(False)
+    fine.leave.weight.normal_()
+    picture, features = torch.rand(batch, 3, 48, 32), torch.randn(batch, 6, 4, 32)
+    wanted = fine(picture, features)
+    assert wanted.abs().max() > 0.5
+    assert torch.allclose(PackedFine(fine)(picture, features), wanted, atol=1e-4)
 
 
 def test_rows_may_change_from_call_to_call() -> None:

@@ -8,13 +8,14 @@ stays as it is. Pixels may change in the last digit, symbols never do.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidcodec.networks.blocks import Block
+from vidcodec.networks.blocks import Block, Fine, Means, Trunk, quality_features, to_patches
+from vidcodec.networks.scales import checkerboard
 
 
 class PackedLinear(nn.Module):
@@ -26,18 +27,19 @@ class PackedLinear(nn.Module):
         # Laid out for a number of rows; a model sees only one or two of them.
         self._packed: dict[int, Any] = {}
 
-    def forward(self, x: Tensor, relu: bool = False, add: Tensor | None = None) -> Tensor:
-        """`x W^T + b`, then `max(., 0)` or `+ add` (of the result's shape)."""
+    def forward(self, x: Tensor, relu: bool = False, add: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """`x W^T + b`, then `max(., 0)` or `+ add` (of the result's shape). `bias` takes the place of the layer's."""
+        bias = self.bias if bias is None else bias
         rows = x.reshape(-1, x.shape[-1]).contiguous()
         packed = self._packed.get(len(rows))
         if packed is None:
             packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, len(rows))
             self._packed[len(rows)] = packed
         if add is None:
-            y = torch.ops.mkldnn._linear_pointwise(rows, packed, self.bias, "relu" if relu else "none", [], "")
+            y = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "relu" if relu else "none", [], "")
         else:
             other = add.reshape(len(rows), -1).contiguous()
-            y = torch.ops.mkldnn._linear_pointwise.binary(rows, other, packed, self.bias, "add")
+            y = torch.ops.mkldnn._linear_pointwise.binary(rows, other, packed, bias, "add")
         return y.reshape(*x.shape[:-1], -1)
 
 
@@ -57,21 +59,153 @@ class PackedBlock(nn.Module):
         return self.leave(h.permute(0, 2, 3, 1), add=x)
 
 
+class PackedTrunk(nn.Module):
+    """`Trunk`, with what the quality adds folded into the bias of its entry."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.enter, self.blocks = (
+            PackedLinear(trunk.enter),
+            nn.ModuleList(PackedBlock(cast(Block, b)) for b in trunk.blocks),
+        )
+        self.bias = _QualityBias(trunk.by_quality, trunk.enter.bias)
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        bias = self.bias(quality)
+        h = self.enter(x, bias=bias[0]) if len(bias) == 1 else self.enter(x) + (bias - self.enter.bias)[:, None, None]
+        for block in self.blocks:
+            h = block(h)
+        return h
+
+
+class PackedMeans(nn.Module):
+    """`Means` of one picture, each colour of the checkerboard on its own cells only: the others are left zero.
+
+    An odd cell's neighbours of the other colour are the four beside it; the rest of its 3x3 window is zero by contract,
+    so the convolution is a matrix product over those four. Batches take the layer this stands for.
+    """
+
+    def __init__(self, means: Means) -> None:
+        super().__init__()
+        self.plain = means
+        self.here, self.out = PackedLinear(means.here), PackedLinear(means.out)
+        self.bias = _QualityBias(means.by_quality, means.here.bias)
+        kernel = means.near.weight.detach()
+        taps = [kernel[:, :, dy, dx] for dy, dx in _BESIDE]
+        near = nn.Linear(4 * kernel.shape[1], kernel.shape[0], bias=False)
+        with torch.no_grad():
+            near.weight.copy_(torch.cat(taps, 1))
+        self.near = PackedLinear(near)
+        self._cells: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
+
+    def ground(self, memory: Tensor, quality: Tensor) -> Tensor:
+        """As `Means.ground`."""
+        if len(quality) > 1:
+            return self.plain.ground(memory, quality)
+        return self.here(to_patches(memory, 2), bias=self.bias(quality)[0])
+
+    def forward(self, ground: Tensor, y: Tensor | None = None) -> Tensor:
+        """As `Means.forward`, but right only for the even cells without y, and for the odd ones with it."""
+        batch, height, width, hidden = ground.shape
+        if batch > 1:
+            return self.plain(ground, y)
+        even, odd, beside = self._board(height, width)
+        rows = ground.reshape(-1, hidden)
+        if y is None:
+            cells, h = even, rows[even]
+        else:
+            flat = torch.zeros(height * width + 1, y.shape[1])
+            flat[:-1] = y[0].reshape(y.shape[1], -1).T
+            cells, h = odd, self.near(flat[beside].reshape(len(odd), -1), add=rows[odd])
+        means = self.out(F.relu(h))
+        result = torch.zeros(height * width, means.shape[1])
+        result[cells] = means
+        return result.T.reshape(1, -1, height, width)
+
+    def _board(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Even cells, odd cells and the four cells beside each odd one, as flat numbers; height * width for none."""
+        if (height, width) not in self._cells:
+            first = checkerboard(height, width, torch.device("cpu"))
+            numbers = torch.full((height + 2, width + 2), height * width)
+            numbers[1:-1, 1:-1] = torch.arange(height * width).reshape(height, width)
+            row, column = torch.nonzero(~first, as_tuple=True)
+            beside = torch.stack([numbers[row + dy, column + dx] for dy, dx in _BESIDE], 1)
+            flat = first.flatten()
+            self._cells[height, width] = torch.nonzero(flat)[:, 0], torch.nonzero(~flat)[:, 0], beside
+        return self._cells[height, width]
+
+
+class PackedFine(nn.Module):
+    """`Fine`, its features laid out so that nothing is moved twice and the mid grey taken off by the bias."""
+
+    def __init__(self, fine: Fine) -> None:
+        super().__init__()
+        half = fine.enter.in_features - 3 * 16
+        rows = torch.arange(4 * half).reshape(half, 4).T.flatten()  # sub-cell first, then channel
+        down = nn.Linear(fine.down.in_features, 4 * half)
+        enter = nn.Linear(fine.enter.in_features, fine.enter.out_features)
+        with torch.no_grad():
+            down.weight.copy_(fine.down.weight[rows])
+            down.bias.copy_(fine.down.bias[rows])
+            enter.weight.copy_(fine.enter.weight)
+            enter.bias.copy_(fine.enter.bias - 0.5 * fine.enter.weight[:, : 3 * 16].sum(1))
+        self.down, self.enter, self.leave = PackedLinear(down), PackedLinear(enter), PackedLinear(fine.leave)
+        self.blocks = nn.ModuleList(PackedBlock(cast(Block, b)) for b in fine.blocks)
+
+    def forward(self, picture: Tensor, features: Tensor) -> Tensor:
+        batch, _, height, width = picture.shape
+        up = self.down(features).reshape(batch, height // 8, width // 8, 2, 2, -1).permute(0, 1, 3, 2, 4, 5)
+        h = self.enter(torch.cat([to_patches(picture, 4), up.reshape(batch, height // 4, width // 4, -1)], -1))
+        for block in self.blocks:
+            h = block(h)
+        return F.pixel_shuffle(self.leave(h).permute(0, 3, 1, 2), 4)
+
+
+# The four cells beside a cell, as places in a 3x3 window.
+_BESIDE = ((0, 1), (1, 0), (1, 2), (2, 1))
+
+
+class _QualityBias(nn.Module):
+    """What a layer adds for a quality, its own bias included: [B, width]. Kept for qualities met alone."""
+
+    def __init__(self, by_quality: nn.Linear, bias: Tensor) -> None:
+        super().__init__()
+        self.by_quality, self.own = by_quality, bias.detach()
+        self._kept: dict[float, Tensor] = {}
+
+    def forward(self, quality: Tensor) -> Tensor:
+        if len(quality) > 1:
+            return self._of(quality)
+        level = float(quality)
+        if level not in self._kept:
+            self._kept[level] = self._of(quality)
+        return self._kept[level]
+
+    def _of(self, quality: Tensor) -> Tensor:
+        return F.linear(quality_features(quality), self.by_quality.weight, self.own)
+
+
+_PACKED = {Block: PackedBlock, Trunk: PackedTrunk, Means: PackedMeans, Fine: PackedFine, nn.Linear: PackedLinear}
+
+
 def pack(model: nn.Module) -> bool:
-    """Replace the linear layers and blocks of a model that will only be used for inference in fp32 on a CPU.
+    """Replace the layers of a model that will only be used for inference in fp32 on a CPU; trunks, blocks and the like
+    as a whole.
 
     Returns whether it was done: not where torch was built without oneDNN, or has other operators.
     """
     if not torch.backends.mkldnn.is_available() or not _works():
         return False
-    for name, child in list(model.named_children()):
-        if isinstance(child, Block):
-            setattr(model, name, PackedBlock(child))
-        elif isinstance(child, nn.Linear):
-            setattr(model, name, PackedLinear(child))
-        else:
-            pack(child)
+    _replace(model)
     return True
+
+
+def _replace(model: nn.Module) -> None:
+    for name, child in list(model.named_children()):
+        if type(child) in _PACKED:
+            setattr(model, name, _PACKED[type(child)](child))
+        else:
+            _replace(child)
 
 
 def _works() -> bool:
