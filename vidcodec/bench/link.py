@@ -25,6 +25,7 @@ NAMES = {TRACK: "VP8, aiortc's track", "svtav1": "SVT-AV1, our channel"}
 REFERENCE_SHARES = (0.55, 0.75, 1.4)
 """Rates beside the one asked for at which the lossless call's error is taken."""
 
+REPAIRS = ("auto", "resend", "repeat", "none")
 VP8_HEADER_BYTES = 54
 OUR_HEADER_BYTES = 93
 
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="of each call (default: %(default)g)")
     parser.add_argument("--only", nargs="+", default=(), metavar="ROW", help="only these networks, such as loss10")
     parser.add_argument("--codecs", nargs="+", default=CODECS, choices=CODECS, help="default: all")
+    parser.add_argument("--repair", default="auto", choices=REPAIRS, help="what is done about losses (default: auto)")
     parser.add_argument("--link-only", action="store_true", help="packets without pictures: the link and nothing else")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="one call at 5 %% loss: memory, threads, drift")
     parser.add_argument("--impair", nargs="+", default=linkpackets.CONDITIONS, metavar="K=V,...", help="of --link-only")
@@ -109,6 +111,7 @@ def run(options: argparse.Namespace, say: Callable[[str], object]) -> dict[str, 
         "bitrate_kbps": options.bitrate,
         "open_kbps": OPEN_KBPS,
         "seed": options.seed,
+        "repair": options.repair,
         "cores": os.cpu_count(),
         "load": load,
         "rows": rows,
@@ -138,16 +141,15 @@ class Calls:
 
     def ours(self, network: Network, codec: str, clip: str, kbps: float) -> Course:
         """Our sender and receiver."""
-        from vidcodec.bench.realcall import CallPlan, CodecSpec, hold, load
+        from vidcodec.bench.farend import CodecSpec, load
+        from vidcodec.bench.realcall import CallPlan, hold, open_clip
 
         options = self._options
         spec = CodecSpec(codec, options.device, options.precision, options.threads)
         if codec not in self._codecs or codec != "s":
-            from vidcodec.bench.realcall import open_clip
-
             with open_clip(clip) as source:
                 self._codecs[codec] = load(spec, source.fps)
-        return hold(spec, self._codecs[codec], network, CallPlan(clip, kbps, options.seed))
+        return hold(spec, self._codecs[codec], network, CallPlan(clip, kbps, options.seed, repair=options.repair))
 
     def track(self, network: Network, clip: str, kbps: float) -> Course:
         """aiortc's video track with the same frames, and as many bits on the wire."""
@@ -237,7 +239,8 @@ def markdown(result: dict[str, Any]) -> str:
         f"Calls between two processes; `s` and SVT-AV1 may take {result['bitrate_kbps']:g} kbit/s of payload and VP8 "
         f"as much on the wire, {result['open_kbps']:g} where the path itself is narrow. Total is from the source's "
         "picture to the picture ready to be shown, one-way from coded to received; wire rates hold all datagrams with "
-        f"all headers. Seed {result['seed']}, {result['cores']} cores, load when measured {result['load']}.\n\n"
+        f"all headers. Repair of losses: {result['repair']}. Seed {result['seed']}, {result['cores']} cores, load when "
+        f"measured {result['load']}.\n\n"
         f"{table(header, rows)}"
     )
     return text + "".join(f"\n* {line}\n" for line in _event_lines(result["rows"]))

@@ -49,7 +49,8 @@ def run(options: argparse.Namespace, say: Callable[[str], object]) -> tuple[dict
         InputError: the clip cannot be read.
     """
     from vidcodec.bench.clips import find_clips
-    from vidcodec.bench.realcall import CallPlan, CodecSpec, hold, load, open_clip
+    from vidcodec.bench.farend import CodecSpec, load
+    from vidcodec.bench.realcall import CallPlan, hold, open_clip
 
     clip = "sample" if not options.clips else str(find_clips(options.clips)[0])
     seconds = options.soak * 60.0

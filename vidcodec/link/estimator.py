@@ -165,7 +165,7 @@ class BandwidthEstimator:
     @property
     def _tolerance_ms(self) -> float:
         """Frames that meet are no overuse, nor are stalls of a busy machine; on a narrow path a queue is a queue."""
-        most_ms = min(100.0, self._path_kbps / 4.0)
+        most_ms = min(100.0, self._path_kbps / 2.0)
         unrest_ms = min(3.0 * max(0.0, self.detector.unrest_ms - 12.0), most_ms)
         return 20.0 + 0.5 * self._mean_bytes * 8.0 / self._path_kbps + unrest_ms
 
