@@ -9,10 +9,14 @@ import pytest
 import torch
 from test_baselines_video import moving_frames
 
+from tests.tiny import RICH
 from vidcodec.bench import main
+from vidcodec.bench.backends import compare
+from vidcodec.bench.backends import markdown as backends_page
 from vidcodec.bench.latency import markdown, plot
 from vidcodec.bench.speed import FRAMES, WARM_UP, count_gmac, in_torch
 from vidcodec.bench.videotrack import mark, read_mark, run_track
+from vidcodec.networks.model import VideoModel
 from vidcodec.report import STAGES
 
 
@@ -35,6 +39,21 @@ def test_share_of_torch_is_that_of_its_operators() -> None:
 
     assert in_torch(only_torch) > 0.6
     assert in_torch(lambda: time.sleep(0.2)) < 0.2
+
+
+def test_backends_agree_and_what_is_missing_is_named() -> None:
+    def make() -> VideoModel:
+        torch.manual_seed(3)
+        return VideoModel(RICH).eval().requires_grad_(False)
+
+    timings, notes = compare(make, 1, calls=3, only=("torch", "torch, packed", "OpenVINO"))
+    measured = {(t.backend, t.network) for t in timings}
+    for network in ("analysis", "synthesis"):
+        assert ("torch", network) in measured
+        assert ("OpenVINO", network) in measured or any(n.startswith(f"OpenVINO, {network}: not") for n in notes)
+    assert all(t.cpu_ms > 0 and t.difference < 1e-3 for t in timings)
+    page = backends_page(timings, notes)
+    assert page.count("| torch |") == 2 and all(note in page and "\n" not in note for note in notes)
 
 
 def test_speed_command_times_peers_over_enough_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

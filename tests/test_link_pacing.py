@@ -130,10 +130,10 @@ def test_arrival_is_acknowledged_at_once_and_repeated_in_three_messages() -> Non
         assert queue.due_in_ms(float(number)) == 0.0
         rounds.append([entry.number for entry in queue.take(float(number))])
     assert rounds == [[1022], [1022, 1023], [1022, 1023, 0], [1023, 0, 1], [0, 1, 2], [1, 2, 3]]
-    assert queue.due_in_ms(1027.0) == 100.0, "the last message may be lost: it is repeated, and no more than that"
-    for now_ms in (1127.0, 1227.0):
+    assert queue.due_in_ms(1027.0) == 150.0, "the last message may be lost: it is repeated, and no more than that"
+    for now_ms in (1177.0, 1327.0):
         assert queue.due_in_ms(now_ms) == 0.0 and queue.take(now_ms)
-    assert queue.due_in_ms(1300.0) == float("inf")
+    assert queue.due_in_ms(1400.0) == float("inf")
 
 
 def test_bad_news_leaves_at_once_and_good_news_may_wait() -> None:
@@ -141,7 +141,7 @@ def test_bad_news_leaves_at_once_and_good_news_may_wait() -> None:
     queue.arrived(7, 0.0)
     queue.take(0.0)
     queue.judged(7, FrameStatus.OK, 10.0)
-    assert queue.due_in_ms(10.0) == 50.0
+    assert queue.due_in_ms(10.0) == 100.0
     queue.judged(7, FrameStatus.MISSING_REFERENCE, 11.0)
     assert queue.due_in_ms(11.0) == 0.0
     assert [(entry.number, entry.status) for entry in queue.take(11.0)] == [(7, FrameStatus.MISSING_REFERENCE)]

@@ -73,9 +73,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", nargs="+", metavar="DIR|FILE", help="video to code (default: a synthetic one)")
     parser.add_argument("--codecs", nargs="+", metavar="NAME", help="default: our models and the peers at full size")
     parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--backends", action="store_true", help="only compare the backends that can run the networks of `s`, and stop"
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of --backends: another model of the kind of `s`")
     add_shared(parser, "frames", "threads", "device", "precision", device="cpu")
     options = parser.parse_args(argv)
     check_shared(options)
+    if options.backends:
+        from vidcodec.bench.backends import compare_all
+
+        page = _alone(compare_all, options.weights)
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+            (options.out / "backends.md").write_text(page, "utf-8")
+        except OSError as error:
+            raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
+        print(page)
+        return 0
     from rich.console import Console
 
     console = Console(stderr=True)

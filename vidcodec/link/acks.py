@@ -12,8 +12,8 @@ from vidcodec.packet import NUMBERS
 
 REPEATS = 3
 MAX_ENTRIES = 32
-STATUS_DELAY_MS = 50.0
-IDLE_MS = 100.0
+STATUS_DELAY_MS = 100.0
+IDLE_MS = 150.0
 """Where nothing arrives that brings the next message about, the last one is repeated after this: it may be lost."""
 
 
@@ -28,7 +28,7 @@ class AckQueue:
     """Collects arrivals and decoder verdicts by full frame count.
 
     An arrival is due after `interval_ms` since the last message (0: at once), a verdict that needs help (damaged,
-    missing reference) at once, and a good one rides along with the next arrival or leaves alone after 50 ms.
+    missing reference) at once, and a good one rides along with the next arrival or leaves alone after 100 ms.
     """
 
     def __init__(self, interval_ms: float = 0.0) -> None:

@@ -14,7 +14,7 @@ SHORT_RTT_MS = 80.0
 
 USEFUL_MS = 600.0
 DOUBT = 2
-MAX_RESENDS = 10
+MAX_RESENDS = 6
 QUICK_MS = 16.0
 MARGIN_MS = 12.0
 SHARE = 0.3
@@ -50,7 +50,7 @@ class Repairs:
         """Whether two messages in a row brought no answer, though the path had the time for them."""
         if self._heard_ms is None:
             return False
-        return now_ms - self._heard_ms > max(2.1 * self.interval_ms, 40.0) + backlog_ms
+        return now_ms - self._heard_ms > max(2.1 * self.interval_ms, 65.0) + backlog_ms
 
     def due(
         self,
