@@ -81,7 +81,8 @@ def test_same_seed_gives_the_same_network() -> None:
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 def test_session_runs_through_the_relay_with_its_delay_and_losses(side: str) -> None:
     seen = Seen()
-    bad = LinkOptions(impair=parse_impairment("delay=20,loss=8"), seed=3, bye_timeout_s=2.0)
+    network = parse_impairment("delay=20,loss=8")
+    bad = LinkOptions(impair=network, seed=3, bye_timeout_s=2.0, rate_kbps=2000.0, adaptive=False)
     good = LinkOptions(bye_timeout_s=2.0)
     with (
         ReceiverServer(
