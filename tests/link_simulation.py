@@ -65,7 +65,7 @@ class SimulatedCall:
     """Runs on `run`; one of its heap entries is (time, order, function)."""
 
     def __init__(
-        self, network: str, kbps: float = 40.0, seed: int = 1, repair: str = "auto", start: float = 80.0
+        self, network: str, kbps: float = 40.0, seed: int = 1, repair: str = "auto", start: float = 150.0
     ) -> None:
         path = parse_impairment(network)
         self.forth, self.back = Direction(path, random.Random(seed)), Direction(path, random.Random(seed + 1))

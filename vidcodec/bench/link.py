@@ -182,13 +182,15 @@ class Calls:
 
 
 def at_rate(curve: Sequence[tuple[float, float]], kbps: float) -> float:
-    """MSE at a rate, between two points of a curve or beyond its ends, on logarithmic scales."""
+    """MSE at a rate, between two points of a curve, or beyond its ends as from end to end, on logarithmic scales."""
     import math
 
     points = [(math.log(rate), math.log(mse)) for rate, mse in curve]
     x = math.log(kbps)
-    place = next((i for i in range(1, len(points) - 1) if x < points[i][0]), len(points) - 1)
-    (x0, y0), (x1, y1) = points[place - 1], points[place]
+    place = next((i for i in range(1, len(points)) if points[i - 1][0] <= x <= points[i][0]), None)
+    (x0, y0), (x1, y1) = (points[0], points[-1]) if place is None else (points[place - 1], points[place])
+    if place is None and x > x1:
+        return math.exp(y1 + (y1 - y0) * (x - x1) / (x1 - x0))
     return math.exp(y0 + (y1 - y0) * (x - x0) / (x1 - x0)) if x1 > x0 else math.exp(y0)
 
 

@@ -27,7 +27,7 @@ class LinkOptions:
     Attributes:
         ice: servers and time limits of the search for a path.
         rate_kbps: what the path is taken to carry at first; None for 10,000 kbit/s where the signalling stays on this
-            machine and 80 elsewhere.
+            machine and 150 elsewhere.
         adaptive: estimate that rate from acknowledgements; None for wherever the path may be narrow: to other
             machines, and through `impair`. Otherwise it stays until `set_rate_kbps`.
         horizon_ms: how much of it may be un-acknowledged beyond one round trip.

@@ -21,7 +21,7 @@ from vidcodec.link.repairs import QUICK_MS
 from vidcodec.link.session import Session, clock_ms
 from vidcodec.link.whip import WhipClient, parse_url
 
-LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 80.0
+LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 150.0
 
 
 class SenderSession(Session):
