@@ -104,6 +104,7 @@ def round_trip_s(page: Any) -> float:
 def test_quality_control_changes_the_measured_rate_within_seconds(call: Call) -> None:
     page = call.page
     eventually(lambda: wire_kbps(page) > 0, page)
+    page.wait_for_timeout(1000 * ACT_S)  # the figure is a mean over seconds: the first one tells too little
     before = wire_kbps(page)
     entry = page.get_by_role("spinbutton", name="Quality")
     entry.fill("0")
