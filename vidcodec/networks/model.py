@@ -128,19 +128,17 @@ class VideoModel(nn.Module):
         return Forecast(ground, self.means(ground).float() * self.gains(quality)[0])
 
     def predicted(
-        self, y_hat: Tensor | None, context: Reference, quality: Tensor, known: Forecast | None = None
+        self, y_hat: Tensor, context: Reference, quality: Tensor, known: Forecast | None = None
     ) -> Tensor | None:
         """Means of y in quantiser steps, [B, C, h, w]; None for a model without.
 
         Those of the even cells of a checkerboard know the memory; those of the odd cells also the even cells of y_hat
-        (symbols plus means, [B, C, h, w]; its odd cells are not looked at). Without y_hat those of the even cells alone
-        are right. `known` is the `forecast`, where it was made before.
+        (symbols plus means, [B, C, h, w]; its odd cells are not looked at). `known` is the `forecast`, where it was
+        made before.
         """
         known = known or self.forecast(context, quality)
         if self.means is None or known is None:
             return None
-        if y_hat is None:
-            return known.even
         up, down = self.gains(quality)
         first = checkerboard(y_hat.shape[2], y_hat.shape[3], y_hat.device)
         odd = self.means(known.ground, y_hat * down * first).float() * up
