@@ -97,6 +97,7 @@ class LiveCropper(Cropper):
         self._first: FaceDetector | None = None
         if mode == "face":
             self._first = FaceDetector()
+            self._first.detect(np.zeros((240, 320, 3), np.uint8))  # its first picture takes four times as long
             self._thread = DetectorThread(FaceDetector(), rate_hz)
         super().__init__(mode, self._ask, options)
 

@@ -4,9 +4,14 @@ import gc
 import os
 import sys
 
-from vidcodec.codec import Codec
+import numpy as np
+
+from vidcodec.codec import Codec, Frame
 
 SWITCH_INTERVAL_S = 0.001
+WARM_FRAMES = 3
+WARM_STEP = 3
+"""Pixels that the scene of the warm-up moves from frame to frame."""
 
 
 def call_threads(asked: int | None) -> int:
@@ -18,18 +23,38 @@ def call_threads(asked: int | None) -> int:
     return asked if asked is not None else max(1, min(4, (os.cpu_count() or 1) // 4))
 
 
+def moving_scene(size: int, frames: int) -> list[Frame]:
+    """Pictures `[size, size, 3]` uint8 RGB of a grained scene that moves sideways: nothing in them can be skipped."""
+    rows, columns = np.mgrid[0:size, 0 : size + frames * WARM_STEP].astype(np.float32) / size
+    scene = 160.0 * np.stack([columns, rows, 1.0 - rows], -1) + 40.0 * np.sin(40.0 * columns * rows)[..., None]
+    scene += np.random.default_rng(0).normal(0.0, 12.0, scene.shape)
+    whole = np.clip(scene, 0.0, 255.0).astype(np.uint8)
+    return [np.ascontiguousarray(whole[:, start : start + size]) for start in range(0, frames * WARM_STEP, WARM_STEP)]
+
+
+def warm_up(codec: Codec) -> None:
+    """Run every part of a codec: frames with and without a reference, moving, at several qualities, both ways.
+
+    Much is laid out on first use: packed weights, work space of the matrix library, code of the entropy coder. A still
+    picture is not enough, because nothing of it is searched or synthesised: with such a warm-up the first frame of a
+    call took four times as long as the others at both ends, and what came behind it waited.
+    """
+    coded = held = codec.blank_state()
+    last = codec.info.qualities - 1
+    for place, picture in enumerate(moving_scene(coded.picture.shape[0], WARM_FRAMES)):
+        packet, coded = codec.encode(picture, coded, last * (place + 1) // (WARM_FRAMES + 1))
+        _, held = codec.decode(packet, held)
+
+
 def prepare(codec: Codec) -> None:
     """Make the first frames as quick as the others, and pauses short.
 
-    The codec runs twice on its own grey picture. What was loaded so far is left out of garbage collection, threads take
-    turns every millisecond, and OpenCV, whose pictures here are small, works in the thread that calls it.
+    The codec runs warm. What was loaded so far is left out of garbage collection, threads take turns every millisecond,
+    and OpenCV, whose pictures here are small, works in the thread that calls it.
     """
     import cv2
 
-    state = codec.blank_state()
-    for _ in range(2):
-        _, state = codec.encode(state.picture, state, codec.info.qualities // 2)
-    codec.decode(codec.encode(state.picture, codec.blank_state(), 0)[0], codec.blank_state())
+    warm_up(codec)
     cv2.setNumThreads(1)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
