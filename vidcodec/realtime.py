@@ -10,8 +10,8 @@ from vidcodec.codec import Codec, Frame
 
 SWITCH_INTERVAL_S = 0.001
 WARM_FRAMES = 3
-WARM_STEP = 3
-"""Pixels that the scene of the warm-up moves from frame to frame."""
+WARM_STEP, BLOCK = 3, 12
+"""Pixels that the scene of the warm-up moves from frame to frame, and the side of its squares."""
 
 
 def call_threads(asked: int | None) -> int:
@@ -24,11 +24,10 @@ def call_threads(asked: int | None) -> int:
 
 
 def moving_scene(size: int, frames: int) -> list[Frame]:
-    """Pictures `[size, size, 3]` uint8 RGB of a grained scene that moves sideways: nothing in them can be skipped."""
-    rows, columns = np.mgrid[0:size, 0 : size + frames * WARM_STEP].astype(np.float32) / size
-    scene = 160.0 * np.stack([columns, rows, 1.0 - rows], -1) + 40.0 * np.sin(40.0 * columns * rows)[..., None]
-    scene += np.random.default_rng(0).normal(0.0, 12.0, scene.shape)
-    whole = np.clip(scene, 0.0, 255.0).astype(np.uint8)
+    """Coloured squares that move sideways, `[size, size, 3]` uint8 RGB each: nothing of them can be skipped."""
+    width = size + frames * WARM_STEP
+    blocks = np.random.default_rng(0).integers(30, 226, (-(-size // BLOCK), -(-width // BLOCK), 3))
+    whole = blocks.astype(np.uint8).repeat(BLOCK, 0).repeat(BLOCK, 1)[:size, :width]
     return [np.ascontiguousarray(whole[:, start : start + size]) for start in range(0, frames * WARM_STEP, WARM_STEP)]
 
 
