@@ -2,14 +2,16 @@
 
 A frame is one range-coder stream (`constriction`, Rust). What makes it reproducible everywhere is that a table is a row
 of integers out of the weights file and that the row is chosen by an integer known exactly to both ends; no float that
-a network computed takes part. Symbols that share a table are coded together in one call, which keeps Python out of the
-loop over symbols.
+a network computed takes part. Symbols that share a table are coded one after the other, so that many of them take one
+call, which keeps Python out of the loop over the thousands of symbols of a first frame.
 
 The coder emits 32-bit words; at 30 frames a second each byte costs 240 bit/s, so the tail is cut to the shortest byte
 string inside the final interval, trailing zero bytes dropped.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import constriction
@@ -24,6 +26,9 @@ RangeDecoder = constriction.stream.queue.RangeDecoder
 
 Ints = NDArray[np.int32]
 MAX_TOTAL = 1 << 22
+FEW = 600
+"""Up to so many symbols are handed to the coder one by one, at a tenth of a microsecond each; above, table by table,
+where each call costs some microseconds."""
 
 
 @dataclass(frozen=True)
@@ -87,64 +92,97 @@ class Tables:
         freq = self.frequencies[index, np.asarray(symbols) - self.low]
         return float(np.log2(self.frequencies.sum(axis=1)[index] / freq).sum())
 
-    def groups(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.intp], list[tuple[int, int, int]]]:
-        """Order that brings equal rows together, leaving out rows that code for nothing, and the (row, start, stop) of
-        each group in that order. Most symbols of an idle frame are of such rows, so sorting the rest is little work."""
-        coded = np.flatnonzero(self._open[rows])
+    def order(self, rows: NDArray[np.integer], parts: NDArray[np.integer] | None = None) -> NDArray[np.intp]:
+        """Positions in coding order: part by part (all one part if None), in a part table by table, in a table as they
+        stand. Rows that code for nothing are left out: most symbols of an idle frame are of such rows, so sorting the
+        rest is little work."""
+        coded = self._open[rows].nonzero()[0]
         keys = rows[coded]
+        most = len(self)
+        if parts is not None:
+            keys = parts[coded] * most + keys
+            most *= int(parts[-1]) + 1 if parts.size else 1
         # Sorting 16-bit keys takes time in proportion to their number.
-        order = coded[np.argsort(keys.astype(np.int16) if len(self) < 1 << 15 else keys, kind="stable")]
-        counts = np.bincount(keys)
-        used = np.flatnonzero(counts)
-        ends = np.cumsum(counts[used]).tolist()
-        return order, list(zip(used.tolist(), [0, *ends[:-1]], ends, strict=True)) if ends else []
+        return coded[(keys.astype(np.int16) if most <= 1 << 15 else keys).argsort(kind="stable")]
 
 
 def _rows(tables: Tables, rows: ArrayLike) -> NDArray[np.int64]:
-    index = np.asarray(rows, dtype=np.int64).reshape(-1)
-    if index.size and not 0 <= index.min() <= index.max() < len(tables):
+    index = np.ascontiguousarray(rows, dtype=np.int64).reshape(-1)
+    # As an unsigned number a negative index is a very large one.
+    if index.size and index.view(np.uint64).max() >= len(tables):
         raise ValueError(f"table index out of range: there are {len(tables)} tables")
     return index
+
+
+def _runs(rows: list[int]) -> Iterator[tuple[int, int, int]]:
+    """(row, start, stop) of each run of equal numbers."""
+    start = 0
+    for row, run in groupby(rows):
+        stop = start + sum(1 for _ in run)
+        yield row, start, stop
+        start = stop
 
 
 class SymbolEncoder:
     """Writes one frame's symbols, part by part, into one stream."""
 
     def __init__(self) -> None:
-        self._coder = RangeEncoder()
+        self._parts: list[tuple[Tables, ArrayLike, ArrayLike]] = []
 
     def put(self, tables: Tables, symbols: ArrayLike, rows: ArrayLike) -> None:
-        """Append symbols, each coded with its table (any equal shapes, taken in C order).
+        """Append symbols, each coded with its table (any equal shapes, taken in C order). Checked by `finish`."""
+        self._parts.append((tables, symbols, rows))
+
+    def finish(self) -> bytes:
+        """The shortest byte string that decodes to what was put, given that a decoder reads zeros after its end.
 
         Raises:
             ValueError: a symbol is outside its table (see `Tables.clip`), or a row does not exist.
         """
-        index = _rows(tables, rows)
-        values = np.asarray(symbols, dtype=np.int32).reshape(-1)
-        if values.shape != index.shape:
-            raise ValueError(f"{values.size} symbols but {index.size} table indexes")
-        low = tables.lows[index]
-        if np.any((values < low) | (values > tables.highs[index])):
-            raise ValueError("a symbol is outside its table")
-        order, runs = tables.groups(index)
-        offsets = (values - low)[order]
-        for row, start, stop in runs:
-            self._coder.encode(offsets[start:stop], tables._models[row])
+        coder = RangeEncoder()
+        # Neighbouring parts of the same tables are sorted in one go.
+        for _, parts in groupby(self._parts, key=lambda part: id(part[0])):
+            _encode(coder, list(parts))
+        return _cut(coder)
 
-    def finish(self) -> bytes:
-        """The shortest byte string that decodes to what was put, given that a decoder reads zeros after its end."""
-        words = self._coder.get_compressed()
-        position, (lower, width) = self._coder.pos()
-        total_bits = 32 * (position + 2)
-        point = int.from_bytes(words.astype(">u4").tobytes(), "big") << (total_bits - 32 * len(words))
-        # `point` lies in the final interval [low, low + width); `lower` is low modulo 2^64.
-        low = point - ((point - lower) & 0xFFFF_FFFF_FFFF_FFFF)
-        for length in range(max(0, 4 * position - 4), 4 * position + 9):
-            unit = 1 << (total_bits - 8 * length)
-            value = -(-low // unit)
-            if value * unit < low + width:
-                return value.to_bytes(length, "big").rstrip(b"\0")
-        raise AssertionError("the final interval of a range coder holds at least one 64-bit number")
+
+def _encode(coder: Any, parts: list[tuple[Tables, ArrayLike, ArrayLike]]) -> None:
+    tables = parts[0][0]
+    index = np.concatenate([np.asarray(rows, dtype=np.int64).reshape(-1) for _, _, rows in parts])
+    values = np.concatenate([np.asarray(symbols, dtype=np.int32).reshape(-1) for _, symbols, _ in parts])
+    sizes = [np.size(rows) for _, _, rows in parts]
+    if sizes != [np.size(symbols) for _, symbols, _ in parts]:
+        raise ValueError(f"{values.size} symbols but {index.size} table indexes")
+    index = _rows(tables, index)
+    low = tables.lows[index]
+    if np.any((values < low) | (values > tables.highs[index])):
+        raise ValueError("a symbol is outside its table")
+    order = tables.order(index, np.repeat(np.arange(len(sizes)), sizes) if len(sizes) > 1 else None)
+    rows, offsets = index[order].tolist(), (values - low)[order]
+    models = tables._models
+    if len(rows) <= FEW:
+        encode = coder.encode
+        for row, offset in zip(rows, offsets.tolist(), strict=True):
+            encode(offset, models[row])
+    else:
+        for row, start, stop in _runs(rows):
+            coder.encode(offsets[start:stop], models[row])
+
+
+def _cut(coder: Any) -> bytes:
+    """What a range encoder holds, cut to the bytes that matter."""
+    words = coder.get_compressed()
+    position, (lower, width) = coder.pos()
+    total_bits = 32 * (position + 2)
+    point = int.from_bytes(words.astype(">u4").tobytes(), "big") << (total_bits - 32 * len(words))
+    # `point` lies in the final interval [low, low + width); `lower` is low modulo 2^64.
+    low = point - ((point - lower) & 0xFFFF_FFFF_FFFF_FFFF)
+    for length in range(max(0, 4 * position - 4), 4 * position + 9):
+        unit = 1 << (total_bits - 8 * length)
+        value = -(-low // unit)
+        if value * unit < low + width:
+            return value.to_bytes(length, "big").rstrip(b"\0")
+    raise AssertionError("the final interval of a range coder holds at least one 64-bit number")
 
 
 class SymbolDecoder:
@@ -163,13 +201,16 @@ class SymbolDecoder:
             DamagedPacket: the bytes are no stream of these tables.
         """
         index = _rows(tables, rows)
-        order, runs = tables.groups(index)
-        offsets = np.empty(order.shape, dtype=np.int32)
+        order = tables.order(index)
+        sorted_rows, models, decode = index[order].tolist(), tables._models, self._coder.decode
         try:
-            for row, start, stop in runs:
-                offsets[start:stop] = self._coder.decode(tables._models[row], stop - start)
+            if len(sorted_rows) <= FEW:
+                offsets: ArrayLike = [decode(models[row]) for row in sorted_rows]
+            else:
+                offsets = np.concatenate([decode(models[row], stop - start) for row, start, stop in _runs(sorted_rows)])
         except AssertionError as error:  # what constriction raises on impossible data
             raise DamagedPacket("packet body is not a valid entropy-coded stream") from error
         values = tables.lows[index]
-        values[order] += offsets
+        if sorted_rows:
+            values[order] += np.asarray(offsets, dtype=np.int32)
         return values.reshape(np.shape(rows))
