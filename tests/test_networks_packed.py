@@ -1,11 +1,15 @@
 """Packed layers: the same numbers as the layers they stand for, to rounding, and counted by the benchmark."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from vidcodec.bench.speed import count_gmac
 from vidcodec.networks.blocks import Block, Fine, Means, Trunk
+from vidcodec.networks.config import ModelConfig
+from vidcodec.networks.model import Reference, VideoModel
 from vidcodec.networks.packed import PackedBlock, PackedFine, PackedLinear, PackedMeans, PackedTrunk, pack
 from vidcodec.networks.scales import checkerboard
 
@@ -72,3 +76,24 @@ def test_work_is_counted_as_that_of_the_plain_layers() -> None:
     block = Block(16).eval().requires_grad_(False)
     x = torch.randn(1, 4, 4, 16)
     assert count_gmac(lambda: PackedBlock(block)(x)) == count_gmac(lambda: block(x)) > 0
+
+
+def test_half_precision_corrects_a_picture_almost_as_single_does() -> None:
+    sizes = ModelConfig(width=32, latent=16, groups=(4, 8, 16), memory=8, encoder_blocks=2, decoder_blocks=2)
+    plain = VideoModel(sizes).eval().requires_grad_(False)
+    for layer in (plain.synthesis_head, plain.fine.leave):
+        layer.weight.normal_(std=0.02)
+    half = copy.deepcopy(plain)
+    if not pack(half, torch.bfloat16):
+        pytest.skip("torch has no such operators in bf16 here")
+    assert half.synthesis_linear.weight.dtype == torch.float32, "large values stay in single precision"
+    assert half.synthesis_trunk.enter.weight.dtype == torch.bfloat16
+    x, quality = torch.rand(1, 3, 64, 64), torch.tensor([30.0])
+    context = Reference(torch.rand(1, 3, 64, 64), torch.randn(1, 8, 8, 8).tanh())
+    y = torch.round(plain.analyse(x, context, quality))
+    news = torch.ones(1, 1, 4, 4)
+    wanted, got = (model.synthesise(y, news, context, quality) for model in (plain, half))
+    assert (wanted.picture - context.picture).abs().mean() > 0.02
+    assert 0 < (wanted.picture - got.picture).square().mean() < 1e-5
+    assert (wanted.memory - got.memory).abs().max() < 0.05
+    assert (plain.analyse(x, context, quality) - half.analyse(x, context, quality)).abs().max() < 0.05

@@ -69,8 +69,8 @@ class LearnedCodec(Codec):
             raise InputError(f"weights of {model_id} do not fit this version: {reason}; reinstall") from error
         self.model.to(device).eval().requires_grad_(False)
         self.model.freeze(device)
-        if device.type == "cpu" and precision == torch.float32:
-            pack(self.model)
+        packed = device.type == "cpu" and pack(self.model, precision)
+        self._autocast = precision != torch.float32 and not packed
         # Cost in bits of every symbol of every table, for the encoder's choices only.
         y = self.tables["y"].frequencies.astype(np.float64)
         self._cost = np.log2(y.sum(1, keepdims=True)) - np.log2(np.maximum(y, 1e-3))
@@ -92,7 +92,7 @@ class LearnedCodec(Codec):
             UsageError: the device or precision is not to be had here.
             InputError: the weights cannot be read or do not fit.
         """
-        where, dtype = choose_device(device, precision)
+        where, dtype = choose_device(device, precision, cpu_half=True)
         limit_threads(threads)
         loaded = load_weights(model, weights)
         try:
@@ -201,7 +201,7 @@ class LearnedCodec(Codec):
         return torch.full((1,), float(level), device=self.device)
 
     def _cast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+        return torch.autocast(self.device.type, self.precision, enabled=self._autocast)
 
     def _context(self, state: State, vectors: Ints) -> Reference:
         """The reference picture and memory of a state, moved by vectors. A blank state has none of its own."""

@@ -19,18 +19,19 @@ from vidcodec.networks.scales import checkerboard
 
 
 class PackedLinear(nn.Module):
-    """`nn.Linear` on `[..., inputs]` single-precision features, with an optional ReLU or sum fused in."""
+    """`nn.Linear` on `[..., inputs]` features of one precision, with an optional ReLU or sum fused in."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.weight, self.bias = linear.weight.detach(), None if linear.bias is None else linear.bias.detach()
+        self.weight = linear.weight.detach().to(dtype)
+        self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
         # Laid out for a number of rows; a model sees only one or two of them.
         self._packed: dict[int, Any] = {}
 
     def forward(self, x: Tensor, relu: bool = False, add: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """`x W^T + b`, then `max(., 0)` or `+ add` (of the result's shape). `bias` takes the place of the layer's."""
-        bias = self.bias if bias is None else bias
-        rows = x.reshape(-1, x.shape[-1]).contiguous()
+        bias = self.bias if bias is None else bias.to(self.weight.dtype)
+        rows = x.reshape(-1, x.shape[-1]).to(self.weight.dtype).contiguous()
         packed = self._packed.get(len(rows))
         if packed is None:
             packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, len(rows))
@@ -46,12 +47,12 @@ class PackedLinear(nn.Module):
 class PackedBlock(nn.Module):
     """`Block`, computed with packed layers."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.enter, self.leave = PackedLinear(block.enter), PackedLinear(block.leave)
+        self.enter, self.leave = PackedLinear(block.enter, dtype), PackedLinear(block.leave, dtype)
         depthwise = block.depthwise
-        self.weight = depthwise.weight.detach().contiguous(memory_format=torch.channels_last)
-        self.bias = depthwise.bias.detach() if depthwise.bias is not None else None
+        self.weight = depthwise.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+        self.bias = depthwise.bias.detach().to(dtype) if depthwise.bias is not None else None
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.enter(x, relu=True).permute(0, 3, 1, 2)
@@ -62,16 +63,14 @@ class PackedBlock(nn.Module):
 class PackedTrunk(nn.Module):
     """`Trunk`, with what the quality adds folded into the bias of its entry."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: Trunk, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.enter, self.blocks = (
-            PackedLinear(trunk.enter),
-            nn.ModuleList(PackedBlock(cast(Block, b)) for b in trunk.blocks),
-        )
+        self.enter = PackedLinear(trunk.enter, dtype)
+        self.blocks = nn.ModuleList(PackedBlock(cast(Block, b), dtype) for b in trunk.blocks)
         self.bias = _QualityBias(trunk.by_quality, trunk.enter.bias)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        bias = self.bias(quality)
+        bias, x = self.bias(quality).to(self.enter.weight.dtype), x.to(self.enter.weight.dtype)
         h = self.enter(x, bias=bias[0]) if len(bias) == 1 else self.enter(x) + (bias - self.enter.bias)[:, None, None]
         for block in self.blocks:
             h = block(h)
@@ -138,7 +137,7 @@ class PackedMeans(nn.Module):
 class PackedFine(nn.Module):
     """`Fine`, its features laid out so that nothing is moved twice and the mid grey taken off by the bias."""
 
-    def __init__(self, fine: Fine) -> None:
+    def __init__(self, fine: Fine, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         half = fine.enter.in_features - 3 * 16
         rows = torch.arange(4 * half).reshape(half, 4).T.flatten()  # sub-cell first, then channel
@@ -149,13 +148,14 @@ class PackedFine(nn.Module):
             down.bias.copy_(fine.down.bias[rows])
             enter.weight.copy_(fine.enter.weight)
             enter.bias.copy_(fine.enter.bias - 0.5 * fine.enter.weight[:, : 3 * 16].sum(1))
-        self.down, self.enter, self.leave = PackedLinear(down), PackedLinear(enter), PackedLinear(fine.leave)
-        self.blocks = nn.ModuleList(PackedBlock(cast(Block, b)) for b in fine.blocks)
+        self.down, self.enter, self.leave = (PackedLinear(layer, dtype) for layer in (down, enter, fine.leave))
+        self.blocks = nn.ModuleList(PackedBlock(cast(Block, b), dtype) for b in fine.blocks)
 
     def forward(self, picture: Tensor, features: Tensor) -> Tensor:
         batch, _, height, width = picture.shape
         up = self.down(features).reshape(batch, height // 8, width // 8, 2, 2, -1).permute(0, 1, 3, 2, 4, 5)
-        h = self.enter(torch.cat([to_patches(picture, 4), up.reshape(batch, height // 4, width // 4, -1)], -1))
+        patches = to_patches(picture.to(up.dtype), 4)
+        h = self.enter(torch.cat([patches, up.reshape(batch, height // 4, width // 4, -1)], -1))
         for block in self.blocks:
             h = block(h)
         return F.pixel_shuffle(self.leave(h).permute(0, 3, 1, 2), 4)
@@ -185,37 +185,41 @@ class _QualityBias(nn.Module):
         return F.linear(quality_features(quality), self.by_quality.weight, self.own)
 
 
-_PACKED = {Block: PackedBlock, Trunk: PackedTrunk, Means: PackedMeans, Fine: PackedFine, nn.Linear: PackedLinear}
+_IN_FP32 = {Means: PackedMeans, nn.Linear: PackedLinear}
+_IN_ANY = {Block: PackedBlock, Trunk: PackedTrunk, Fine: PackedFine}
 
 
-def pack(model: nn.Module) -> bool:
-    """Replace the layers of a model that will only be used for inference in fp32 on a CPU; trunks, blocks and the like
-    as a whole.
+def pack(model: nn.Module, dtype: torch.dtype = torch.float32) -> bool:
+    """Replace the layers of a model that will only be used for inference on a CPU; trunks, blocks and the like as a
+    whole, in `dtype` (fp32 or bf16). What stands outside of them stays in fp32: the linear transforms and the means
+    carry a picture's large values, the trunks and the fine layers only correct it.
 
     Returns whether it was done: not where torch was built without oneDNN, or has other operators.
     """
-    if not torch.backends.mkldnn.is_available() or not _works():
+    if not torch.backends.mkldnn.is_available() or not _works(dtype):
         return False
-    _replace(model)
+    _replace(model, dtype)
     return True
 
 
-def _replace(model: nn.Module) -> None:
+def _replace(model: nn.Module, dtype: torch.dtype) -> None:
     for name, child in list(model.named_children()):
-        if type(child) in _PACKED:
-            setattr(model, name, _PACKED[type(child)](child))
+        if type(child) in _IN_ANY:
+            setattr(model, name, _IN_ANY[type(child)](child, dtype))
+        elif type(child) in _IN_FP32:
+            setattr(model, name, _IN_FP32[type(child)](child))
         else:
-            _replace(child)
+            _replace(child, dtype)
 
 
-def _works() -> bool:
+def _works(dtype: torch.dtype) -> bool:
     """Whether the operators exist and compute what `nn.Linear` does, on a small example."""
     linear = nn.Linear(4, 6).requires_grad_(False)
     x, add = torch.linspace(-1, 1, 32).reshape(8, 4), torch.ones(8, 6)
+    near = 1e-5 if dtype == torch.float32 else 0.05
     try:
-        layer = PackedLinear(linear)
-        return torch.allclose(layer(x, relu=True), linear(x).relu(), atol=1e-5) and torch.allclose(
-            layer(x, add=add), linear(x) + add, atol=1e-5
-        )
+        layer = PackedLinear(linear, dtype)
+        wide, sums = layer(x.to(dtype), relu=True).float(), layer(x.to(dtype), add=add.to(dtype)).float()
+        return torch.allclose(wide, linear(x).relu(), atol=near) and torch.allclose(sums, linear(x) + add, atol=near)
     except (AttributeError, RuntimeError, TypeError):
         return False

@@ -24,6 +24,7 @@ from vidcodec.train.config import RunConfig, Stage
 from vidcodec.train.data import ClipPool
 from vidcodec.train.export import trained_weights
 from vidcodec.train.log import RunLog, progress_line
+from vidcodec.train.optimise import Optimisers
 from vidcodec.train.score import score_of, score_points
 from vidcodec.train.step import code_frame, find_motion, loss_of
 
@@ -50,11 +51,7 @@ class Trainer:
         if config.start:
             left = load_matching(self.model, _start_weights(Path(config.start)))
             self.say(f"started from {config.start}; {len(left)} tensors as initialised")
-        linear = [p for n, p in self.model.named_parameters() if "_linear" in n]
-        others = [p for n, p in self.model.named_parameters() if "_linear" not in n]
-        self.optimiser = torch.optim.Adam(
-            [{"params": others, "share": 1.0}, {"params": linear, "share": config.linear_lr}], betas=(0.9, 0.99)
-        )
+        self.optimiser = Optimisers(self.model, config.linear_lr)
         self.average = Average(self.model, config.ema)
         self.step, self.best, self.seconds = 0, math.inf, 0.0
         self.log = RunLog(folder)
@@ -202,12 +199,11 @@ class Trainer:
         t = index / max(1, stage.steps)
         rate = stage.lr_end + (stage.lr - stage.lr_end) * 0.5 * (1 + math.cos(math.pi * t))
         rate *= min(1.0, (index + 1) / max(1, stage.warmup))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["share"]
+        self.optimiser.set_rate(rate)
 
     def _descend(self, loss: Tensor) -> None:
         """Back-propagate and take a step; a loss that is not finite is skipped."""
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         loss.backward()
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         if self.world > 1:
@@ -231,7 +227,7 @@ class Trainer:
                 psnr_db=psnr,
                 frames_per_s=speed,
                 seconds=self.seconds,
-                lr=self.optimiser.param_groups[0]["lr"],
+                lr=self.optimiser.rate,
             )
             self.say(progress_line(self.step, self.config.steps, speed, left_s, loss=loss, bpp=bpp, psnr_db=psnr))
 
