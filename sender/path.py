@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sender.backlog import DecoderPace
 from sender.cadence import FRAME_S, LARGE, Cadence, CadenceChooser, FrameCap, Thinner, after_frame, needed_bytes
 from sender.capture import Capture, Frame
 from sender.crop import LiveCropper
@@ -141,6 +142,7 @@ class FramePath:
         self._paused = False
         self._fps = 30.0
         self._chooser = CadenceChooser(self._fps)
+        self._pace = DecoderPace(self._fps)
         self._thinner = Thinner()
         self._cap = FrameCap()
         self._pending: list[_Ready] = []
@@ -152,7 +154,7 @@ class FramePath:
         """For the link: news of a frame."""
         if ack.status not in (FrameStatus.RECEIVED, FrameStatus.OK):
             log.debug("frame %d was not decoded (%s); %d are sent", ack.number, ack.status.name, self.counts.sent)
-        self.references.acknowledged(ack.number, ack.status)
+        self.references.acknowledged(ack.number, ack.status, time.monotonic())
 
     def obey(self, orders: Orders) -> None:
         """Make frames in another way, from the next one on. Any thread; the newest orders win."""
@@ -167,6 +169,7 @@ class FramePath:
         """Begin to take pictures."""
         self._fps = capture.source.fps
         self._chooser = CadenceChooser(self._fps)
+        self._pace = DecoderPace(self._fps)
         self._next = capture.source.first
         self._thread = threading.Thread(target=self._run, args=(capture,), name="frames", daemon=True)
         self._thread.start()
@@ -225,14 +228,17 @@ class FramePath:
 
     @property
     def _cadence(self) -> Cadence:
-        """Every frame at once for a fixed quality; else what the path allows."""
-        return Cadence(self._fps) if self._control is None else self._chooser.cadence
+        """Every frame at once for a fixed quality, else what the path allows; no more than the receiver can decode."""
+        return self._pace.limit(Cadence(self._fps) if self._control is None else self._chooser.cadence)
 
     def _wanted(self, frame: Frame) -> bool:
         """Whether a frame is coded at all."""
-        if self._control is None or frame.recorded is not None:
+        if frame.recorded is not None:
             return True
-        self._chooser.choose(needed_bytes(self._control), self._link.budget_bytes, time.monotonic())
+        now_s = time.monotonic()
+        self._pace.observe(*self.references.decoder_pace(now_s), now_s)
+        if self._control is not None:
+            self._chooser.choose(needed_bytes(self._control), self._link.budget_bytes, now_s)
         return self._thinner.keeps(frame.captured_ns / 1e9, self._cadence.fps, self._fps)
 
     def _next_quality(self) -> int:
@@ -279,9 +285,9 @@ class FramePath:
         return number, packet, state
 
     def _open(self, patient: bool) -> bool:
-        """Whether the link takes a frame now, or, for a packet that others need, soon."""
+        """Whether link and decoder take a frame now, or, for a packet that others need, soon."""
         until_s = time.monotonic() + (PATIENCE_S if patient else 0.0)
-        while not self._link.can_send:
+        while not self._link.can_send or self.references.decoder_is_full(time.monotonic()):
             if time.monotonic() >= until_s or self._stopped.is_set():
                 return False
             time.sleep(0.002)

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 
+from sender.backlog import Backlog
 from vidcodec.codec import State
 from vidcodec.link.framing import FrameStatus
 from vidcodec.packet import MAX_DISTANCE
@@ -32,6 +33,7 @@ class References:
         self._needs: dict[int, int | None] = {}
         self._arrived: set[int] = set()
         self._sure: set[int] = set()
+        self._backlog = Backlog()
 
     def sent(self, number: int, state: State, distance: int | None = None) -> None:
         """Frame `number` was sent and left `state`.
@@ -62,10 +64,13 @@ class References:
             self._sure.clear()
             self._newest = self._decoded = -1
             self._broken = False
+            self._backlog.clear()
 
-    def acknowledged(self, number: int, status: FrameStatus) -> None:
+    def acknowledged(self, number: int, status: FrameStatus, now_s: float = 0.0) -> None:
         """Frame `number` arrived, or what the receiver's decoder made of it."""
         with self._lock:
+            if number in self._states and status is not FrameStatus.RECEIVED:
+                self._backlog.judged(number, now_s)
             if status in (FrameStatus.RECEIVED, FrameStatus.OK) and number in self._states:
                 self._arrived.add(number)
                 if status is FrameStatus.OK:
@@ -74,8 +79,19 @@ class References:
                 for later, need in self._needs.items():  # in order of sending, so that one pass is enough
                     if later in self._arrived and (need is None or need in self._sure):
                         self._sure.add(later)
+                        self._backlog.ready(later, now_s)
             elif status in (FrameStatus.DAMAGED, FrameStatus.MISSING_REFERENCE) and number > self._resumed_at:
                 self._broken = True
+
+    def decoder_is_full(self, now_s: float) -> bool:
+        """Whether another frame would only wait in front of the receiver's decoder."""
+        with self._lock:
+            return self._backlog.full(now_s)
+
+    def decoder_pace(self, now_s: float) -> tuple[bool, float]:
+        """Whether the receiver's decoder is behind, and how many frames a second it did lately."""
+        with self._lock:
+            return self._backlog.slow(now_s), self._backlog.decoded_fps()
 
     def asked_for_refresh(self, have: int | None) -> None:
         """The receiver cannot go on; it holds frame `have`, or nothing."""

@@ -5,10 +5,12 @@ import heapq
 import itertools
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from sender.backlog import DecoderPace
 from sender.cadence import FRAME_S, LARGE, Cadence, CadenceChooser, FrameCap, Thinner, after_frame, needed_bytes
 from sender.references import References
 from vidcodec.bench.callfigures import freezes
@@ -65,7 +67,14 @@ class SimulatedCall:
     """Runs on `run`; one of its heap entries is (time, order, function)."""
 
     def __init__(
-        self, network: str, kbps: float = 40.0, seed: int = 1, repair: str = "auto", start: float = 150.0
+        self,
+        network: str,
+        kbps: float = 40.0,
+        seed: int = 1,
+        repair: str = "auto",
+        *,
+        start: float = 150.0,
+        decode_ms: Callable[[float], float] = lambda now: DECODE_MS,
     ) -> None:
         path = parse_impairment(network)
         self.forth, self.back = Direction(path, random.Random(seed)), Direction(path, random.Random(seed + 1))
@@ -85,6 +94,7 @@ class SimulatedCall:
         self.newest_shown = -1
         self.checking = False
         self.cap = FrameCap()
+        self.pace, self.decode_ms, self.decoder_free = DecoderPace(30.0), decode_ms, 0.0
 
     def at(self, time_ms: float, function: object) -> None:
         heapq.heappush(self.events, (time_ms, next(self.order), function))
@@ -109,16 +119,17 @@ class SimulatedCall:
 
     def capture(self, now: float) -> None:
         self.seen.captured += 1
+        self.pace.observe(*self.references.decoder_pace(now / 1000.0), now / 1000.0)
         self.chooser.choose(needed_bytes(self.control), lambda rate: self.flow.budget_bytes(rate, now), now / 1000.0)
-        if not self.thinner.keeps(now / 1000.0, self.chooser.cadence.fps, 30.0):
+        if not self.thinner.keeps(now / 1000.0, self.pace.limit(self.chooser.cadence).fps, 30.0):
             return
-        if not self.flow.is_open:
+        if not self.flow.is_open or self.references.decoder_is_full(now / 1000.0):
             self.seen.refused += 1
             return
         self.at(now + ENCODE_MS, lambda later: self.encoded(now, later))
 
     def encoded(self, captured: float, now: float) -> None:
-        cadence: Cadence = self.chooser.cadence
+        cadence: Cadence = self.pace.limit(self.chooser.cadence)
         doubtful = self.references.mending or self.flow.doubtful(now)
         if doubtful:
             self.pending = []
@@ -216,13 +227,12 @@ class SimulatedCall:
             self.seen.delays.append(now - self.sent_ms[number][1])
             self.acks.arrived(number, now)
             self.at(now + 250.0, lambda later, number=number: self.expire(number, later))
-        done = now
         for number in sorted(self.received):
             need = self.needs[number]
             if number not in self.decoded and (need is None or need in self.decoded):
                 self.decoded.add(number)
-                done += DECODE_MS
-                self.at(done, lambda later, number=number: self.judged(number, later))
+                self.decoder_free = max(self.decoder_free, now) + self.decode_ms(now)
+                self.at(self.decoder_free, lambda later, number=number: self.judged(number, later))
         self.answer(now)
 
     def expire(self, number: int, now: float) -> None:
@@ -250,5 +260,5 @@ class SimulatedCall:
 
     def heard(self, acks: Acks, now: float) -> None:
         for news in self.flow.acknowledge(acks, now, 0.0):
-            self.references.acknowledged(news.number, news.status)
+            self.references.acknowledged(news.number, news.status, now / 1000.0)
         self.tick(now)

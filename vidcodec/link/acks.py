@@ -13,6 +13,9 @@ from vidcodec.packet import NUMBERS
 REPEATS = 3
 MAX_ENTRIES = 32
 STATUS_DELAY_MS = 100.0
+SLOW_MS, SLOW_DELAY_MS = 60.0, 15.0
+"""A verdict that took so long is news to a sender that waits for it, and leaves soon."""
+
 IDLE_MS = 150.0
 """Where nothing arrives that brings the next message about, the last one is repeated after this: it may be lost."""
 
@@ -28,7 +31,8 @@ class AckQueue:
     """Collects arrivals and decoder verdicts by full frame count.
 
     An arrival is due after `interval_ms` since the last message (0: at once), a verdict that needs help (damaged,
-    missing reference) at once, and a good one rides along with the next arrival or leaves alone after 100 ms.
+    missing reference) at once, and a good one rides along with the next arrival or leaves alone after 100 ms, after 15
+    where the decoder is slow.
     """
 
     def __init__(self, interval_ms: float = 0.0) -> None:
@@ -57,7 +61,8 @@ class AckQueue:
         if entry is None:
             return
         entry.status, entry.sends_left = status, REPEATS
-        self._due_ms = min(self._due_ms, now_ms + (STATUS_DELAY_MS if status is FrameStatus.OK else 0.0))
+        delay_ms = STATUS_DELAY_MS if now_ms - entry.received_ms < SLOW_MS else SLOW_DELAY_MS
+        self._due_ms = min(self._due_ms, now_ms + (delay_ms if status is FrameStatus.OK else 0.0))
 
     def due_in_ms(self, now_ms: float) -> float:
         """Time until `take` has something urgent; 0 for now, infinity for never."""

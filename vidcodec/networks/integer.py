@@ -71,10 +71,11 @@ def _plane_upsampling(rows: int, columns: int) -> Exact:
 
 def motion_features(vectors: NDArray[np.integer]) -> Ints:
     """Vectors [h, w, 2] to [2, h, w]: log magnitude of each vector and of its largest change to a neighbour."""
-    p = np.pad(vectors, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    middle = p[1:-1, 1:-1]
-    around = np.stack([p[:-2, 1:-1], p[2:, 1:-1], p[1:-1, :-2], p[1:-1, 2:]])
-    change = np.abs(around - middle).sum(-1).max(0)
+    change = np.zeros(vectors.shape[:2], np.int64)
+    down = np.abs(vectors[1:] - vectors[:-1]).sum(-1)
+    right = np.abs(vectors[:, 1:] - vectors[:, :-1]).sum(-1)
+    for part, steps in ((change[1:], down), (change[:-1], down), (change[:, 1:], right), (change[:, :-1], right)):
+        np.maximum(part, steps, out=part)
     return np.stack([log_magnitude(np.abs(vectors).sum(-1)), log_magnitude(change)])
 
 

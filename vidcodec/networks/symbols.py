@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vidcodec.entropy import SymbolDecoder, SymbolEncoder, Tables
 from vidcodec.errors import DamagedPacket
@@ -161,11 +160,11 @@ def _walk_side(port: Port, shape: tuple[int, ...], condition: int, known: Ints |
 
 @lru_cache(maxsize=4)
 def _motion_passes(cells: int) -> tuple[tuple[Ints, Ints], ...]:
-    """Cells of each pass and their four neighbours of earlier passes, as flat indexes: ([n], [n, 4])."""
+    """Cells of each pass and their four neighbours of earlier passes, as flat indexes: ([n], [4, n])."""
     passes: list[tuple[Ints, Ints]] = []
     coarse = [(r, c) for r in range(0, cells, 4) for c in range(0, cells, 4)]
     flat = np.array([r * cells + c for r, c in coarse])
-    passes.append((flat, np.repeat(flat[:, None], 4, 1)))
+    passes.append((flat, np.repeat(flat[None], 4, 0)))
     for stride in (4, 2):
         half = stride // 2
         last = (cells - 1) // stride * stride  # of the cells known before
@@ -185,12 +184,26 @@ def _motion_passes(cells: int) -> tuple[tuple[Ints, Ints], ...]:
     return tuple(passes)
 
 
+@lru_cache(maxsize=4)
+def _all_passes(cells: int) -> tuple[Ints, Ints, Ints, tuple[slice, ...]]:
+    """All passes in one: cells [n], neighbours [4, n], pass number times `SPREADS` [n], and where each pass is."""
+    passes = _motion_passes(cells)
+    sizes = [len(where) for where, _ in passes]
+    ends = np.cumsum(sizes).tolist()
+    return (
+        np.concatenate([where for where, _ in passes]),
+        np.concatenate([near for _, near in passes], axis=1),
+        np.repeat(np.arange(1, len(sizes) + 1), sizes) * SPREADS,
+        tuple(slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)),
+    )
+
+
 def _flat(cells: list[tuple[int, int]], size: int) -> Ints:
     return np.array([r * size + c for r, c in cells])
 
 
 def _flat2(cells: list[list[tuple[int, int]]], size: int) -> Ints:
-    return np.array([[r * size + c for r, c in four] for four in cells])
+    return np.array([[r * size + c for r, c in four] for four in cells]).T.copy()
 
 
 def _median(values: Ints) -> Ints:
@@ -205,21 +218,55 @@ def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
 
     The more the neighbours disagree, the wider the table.
     """
-    flat = None if known is None else known.reshape(-1, 2)
-    common = None if flat is None else _median(flat)
-    shared = port.code("motion", np.zeros(2, np.int64), common)
-    field = np.zeros((cells * cells, 2), np.int64)
+    if known is not None:
+        return _walk_known_motion(port, cells, known)
+    shared = port.code("motion", np.zeros(2, np.int64), None)
+    field = np.empty((cells * cells, 2), np.int64)
     for number, (where, near) in enumerate(_motion_passes(cells), start=1):
-        around: NDArray[np.int64] = field[near] if number > 1 else np.broadcast_to(shared, (len(where), 4, 2))
-        ordered = np.sort(around, axis=1)
-        predicted = (ordered[:, 1] + ordered[:, 2] + 1) >> 1  # mean of the middle two
-        spread = np.minimum(bit_length((ordered[:, 3] - ordered[:, 0]).sum(-1)), SPREADS - 1)
-        row = (number * SPREADS + spread) * 4
-        residual = np.full(len(where), -1)
-        for axis in (0, 1):
-            # The second component knows whether the first was predicted well.
-            rows = row if axis == 0 else row + 1 + np.minimum(np.abs(residual), 2)
-            wanted = None if flat is None else flat[where, axis] - predicted[:, axis]
-            residual = port.code("motion", rows, wanted)
-            field[where, axis] = predicted[:, axis] + residual
+        around = field[near] if number > 1 else np.broadcast_to(shared, (4, len(where), 2))
+        predicted, row = _predicted(around, number * SPREADS)
+        x = port.code("motion", row, None)
+        y = port.code("motion", _second_row(row, x), None)
+        field[where] = predicted + np.stack([x, y], axis=1)
     return field.reshape(cells, cells, 2)
+
+
+def _walk_known_motion(port: Port, cells: int, known: Ints) -> Ints:
+    """The same where all vectors are known: neighbours, tables and differences of all passes are worked out at once."""
+    if np.abs(known).max() > LIMIT:
+        raise ValueError(f"a motion vector is longer than {LIMIT} half pixels")  # within it no difference is clipped
+    flat = known.reshape(-1, 2)
+    shared = port.code("motion", np.zeros(2, np.int64), _median(flat))
+    where, near, first_rows, parts = _all_passes(cells)
+    around = flat[near]
+    around[:, parts[0]] = shared
+    predicted, row = _predicted(around, first_rows)
+    rest = flat[where] - predicted
+    second = _second_row(row, rest[:, 0])
+    for part in parts:
+        port.code("motion", row[part], rest[part, 0])
+        port.code("motion", second[part], rest[part, 1])
+    return known
+
+
+def _predicted(around: Ints, first_row: Ints | int) -> tuple[Ints, Ints]:
+    """From the four neighbours [4, n, 2] of each cell: its vector [n, 2], and the table [n] of its x; first_row: of the
+    pass, in rows of `SPREADS`."""
+    low, high = np.minimum.reduce(around, 0), np.maximum.reduce(around, 0)
+    middle = np.add.reduce(around, 0)
+    middle -= low
+    middle -= high
+    middle += 1
+    middle >>= 1  # mean of the middle two
+    high -= low
+    spread = _SPREAD_OF[np.minimum(high[:, 0] + high[:, 1], len(_SPREAD_OF) - 1)]
+    return middle, (first_row + spread) * 4
+
+
+def _second_row(row: Ints, x: Ints) -> Ints:
+    """Tables of y from those of x: it is known whether x was predicted well."""
+    return row + 1 + np.minimum(np.abs(x), 2)
+
+
+# min(bit length, 6) of 0..63; all above are 6 too.
+_SPREAD_OF: Ints = np.minimum(bit_length(np.arange(1 << (SPREADS - 1))), SPREADS - 1)
