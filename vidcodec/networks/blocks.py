@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -116,3 +118,11 @@ def to_patches(picture: Tensor, size: int) -> Tensor:
 def from_patches(patches: Tensor, size: int) -> Tensor:
     """Inverse of `to_patches`."""
     return F.pixel_shuffle(patches.permute(0, 3, 1, 2), size)
+
+
+def cells_to_patches(cells: Tensor) -> Tensor:
+    """Patches of three colours and 2s x 2s pixels, [B, h, w, 12*s*s], as those of s x s, [B, 2h, 2w, 3*s*s]."""
+    batch, height, width, values = cells.shape
+    size = math.isqrt(values // 12)  # three colours, four patches
+    parts = cells.reshape(batch, height, width, 3, 2, size, 2, size).permute(0, 1, 4, 2, 6, 3, 5, 7)
+    return parts.reshape(batch, 2 * height, 2 * width, -1)

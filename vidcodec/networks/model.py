@@ -20,7 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidcodec.networks.blocks import Fine, Means, Trunk, from_patches, quality_features, to_patches
+from vidcodec.networks.blocks import (
+    Fine,
+    Means,
+    Trunk,
+    cells_to_patches,
+    from_patches,
+    quality_features,
+    to_patches,
+)
 from vidcodec.networks.config import CELL, LEVELS, PATCH, ModelConfig
 from vidcodec.networks.motion import dense_flow, warp
 from vidcodec.networks.scales import ScaleModel, checkerboard
@@ -58,8 +66,12 @@ class VideoModel(nn.Module):
         self.scales = ScaleModel(config)
         self.means = Means(config.latent, config.memory, config.mean_hidden) if config.mean_hidden else None
         self.fine = Fine(width, config.fine_width, config.fine_blocks) if config.fine_width else None
+        # How sharply what moved is read, from 0 for bilinear to 1 for bicubic: the memory knows what is blurred.
+        self.sharpness = nn.Conv2d(config.memory, 1, 1)
         self._gains: tuple[Tensor, Tensor] | None = None
         with torch.no_grad():
+            self.sharpness.weight.zero_()
+            self.sharpness.bias.fill_(0.15)  # type: ignore[union-attr]
             self.analysis_head.weight.mul_(0.02)
             self.analysis_head.bias.zero_()
             self.synthesis_head.weight.mul_(0.02)
@@ -102,9 +114,10 @@ class VideoModel(nn.Module):
     def warped(self, reference: Reference, vectors: Tensor) -> Reference:
         """The reference moved by vectors [B, h, w, 2] in half pixels."""
         height, width = reference.picture.shape[2:]
-        picture = warp(reference.picture, dense_flow(vectors, height, width))
         memory = warp(reference.memory, dense_flow(vectors, height // PATCH, width // PATCH))
-        return Reference(picture, memory)
+        sharpness = F.interpolate(self.sharpness(memory), scale_factor=PATCH, mode="bilinear", align_corners=False)
+        picture = warp(reference.picture, dense_flow(vectors, height, width), sharpness)
+        return Reference(picture.clamp(0, 1), memory)
 
     def analyse(self, x: Tensor, context: Reference, quality: Tensor) -> Tensor:
         """Frame [B, 3, H, W] in 0..1 and the warped reference to y [B, C, h, w] in quantiser steps."""
@@ -156,12 +169,12 @@ class VideoModel(nn.Module):
     def synthesise(self, y_hat: Tensor, news: Tensor, context: Reference, quality: Tensor) -> Reference:
         """y_hat [B, C, h, w] (see `latent`), news [B, 1, h, w] in {0, 1}, to the next reference."""
         y = y_hat * self.gains(quality)[1]
-        residual = from_patches(self.synthesis_linear(y.permute(0, 2, 3, 1)), CELL).float()
+        residual = cells_to_patches(self.synthesis_linear(y.permute(0, 2, 3, 1)).float())
         wide = F.max_pool2d(news, 3, 1, 1)
         mask8 = F.interpolate(wide, scale_factor=CELL // PATCH, mode="bilinear", align_corners=False)
         mask1 = F.interpolate(wide, scale_factor=CELL, mode="bilinear", align_corners=False)
         inputs = [
-            to_patches(residual, PATCH),
+            residual,
             to_patches(context.picture, PATCH) - 0.5,
             context.memory.permute(0, 2, 3, 1),
             mask8.permute(0, 2, 3, 1),
@@ -169,9 +182,13 @@ class VideoModel(nn.Module):
         h = self.synthesis_trunk(torch.cat(inputs, -1), quality)
         patch = 3 * PATCH * PATCH
         detail, fresh, gate = torch.split(self.synthesis_head(h), [patch, self.config.memory, self.config.memory], -1)
-        picture = context.picture + _masked(residual, mask1) + from_patches(detail, PATCH).float() * mask1
+        if residual.requires_grad:
+            change = _masked(from_patches(residual, PATCH), mask1) + from_patches(detail.float(), PATCH) * mask1
+            picture = context.picture + change
+        else:
+            picture = torch.addcmul(context.picture, from_patches(residual + detail.float(), PATCH), mask1)
         if self.fine is not None:
-            picture = picture + self.fine(picture, h).float() * mask1
+            picture = torch.addcmul(picture, self.fine(picture, h).float(), mask1)
         fresh, gate = (t.permute(0, 3, 1, 2).float() for t in (fresh, gate))
         memory = context.memory + torch.sigmoid(gate) * (torch.tanh(fresh) - context.memory) * mask8
         return Reference(picture.clamp(0, 1), memory)
