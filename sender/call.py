@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sender.capture import Capture, Source
 from sender.connecting import Connector
@@ -31,6 +31,9 @@ from vidcodec.sidechannel import SideSender
 from vidcodec.web.callpage import CallPage
 from vidcodec.web.view import PANELS
 from vidcodec.wire import DATA_CHANNEL, rate_kbps, wire_bytes
+
+if TYPE_CHECKING:
+    from vidcodec.watch.server import WatchServer
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +110,8 @@ class Call:
         self._bye = False
         self._closed: Closed | None = None
 
-    def connect(self, url: str, options: LinkOptions) -> str:
-        """Reach the receiver; returns the fingerprint code to compare.
+    def connect(self, where: "str | WatchServer", options: LinkOptions) -> str:
+        """Reach the receiver by its URL, or wait for a browser; returns the fingerprint code to compare.
 
         Raises:
             PeerError: nobody there, refused, or it does not fit.
@@ -123,9 +126,13 @@ class Call:
         )
         self._impair = options.impair
         baseline = self._options.baseline
-        self._connector = Connector(
-            url, self._codec.info, self._source.fps, baseline, options=options, handlers=handlers
-        )
+        info, fps = self._codec.info, self._source.fps
+        if isinstance(where, str):
+            self._connector = Connector(where, info, fps, baseline, options=options, handlers=handlers)
+        else:
+            from sender.watching import Viewers
+
+            self._connector = Viewers(where, info, fps, baseline, options=options, handlers=handlers)
         self._link = self._connector.connect()
         return self._link.code
 
