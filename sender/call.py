@@ -15,7 +15,7 @@ from sender.capture import Capture, Source
 from sender.connecting import Connector
 from sender.crop import LiveCropper, Mode
 from sender.measuring import Measurer, RateMeter
-from sender.path import FramePath
+from sender.path import Coded, FramePath
 from sender.steering import Settings, Steering
 from sender.telling import Teller
 from vidcodec.baselines.live import Baseline
@@ -28,6 +28,7 @@ from vidcodec.link.impair import Impairment
 from vidcodec.rate import RateControl
 from vidcodec.report import CodecFigures
 from vidcodec.sidechannel import SideSender
+from vidcodec.starting import process_age_s
 from vidcodec.web.callpage import CallPage
 from vidcodec.web.view import PANELS
 from vidcodec.wire import DATA_CHANNEL, rate_kbps, wire_bytes
@@ -107,6 +108,7 @@ class Call:
         self._impair: Impairment | None = None
         self._teller = Teller(self.log, self._totals, one_clock=side is not None)
         self._start_ns = self._end_ns = 0
+        self._first_frame_ms = 0
         self._bye = False
         self._closed: Closed | None = None
 
@@ -184,7 +186,7 @@ class Call:
             quality=quality,
             offset_ns=lambda: self._teller.offset_ns,
             wire_bytes=packet_wire_bytes,
-            on_coded=self._measurer.put,
+            on_coded=self._on_coded,
             most=options.frames,
             resend=options.quality is None and options.bitrate_kbps is None,
         )
@@ -292,6 +294,13 @@ class Call:
         if self._page is not None:
             self._page.heard(message["steering"])
 
+    def _on_coded(self, coded: Coded) -> None:
+        """The link took a frame. On the frame path's thread."""
+        if not self._first_frame_ms:
+            self._first_frame_ms = max(1, round(1000 * process_age_s()))
+        if self._measurer is not None:
+            self._measurer.put(coded)
+
     def _set_impairment(self, impairment: Impairment) -> None:
         if self._link is not None:
             self._link.set_impairment(impairment)
@@ -349,4 +358,5 @@ class Call:
             elapsed_ns=(self._end_ns or time.monotonic_ns()) - self._start_ns,
             baseline_codec=baseline.codec,
             baseline_scale=baseline.scale,
+            first_frame_ms=self._first_frame_ms,
         )
