@@ -36,6 +36,8 @@ from vidcodec.web.server import Listener
 log = logging.getLogger("vidcodec.watch")
 
 ENDPOINT = "/whep"
+CONNECTION_S = 300.0
+"""ONNX Runtime Web has 15 to 27 MB."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self'; "
@@ -85,7 +87,7 @@ class WatchServer:
         self._sessions: dict[str, SenderSession] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = threading.Lock()
-        self._listener = Listener(self._application(), listen, "--watch", tls)
+        self._listener = Listener(self._application(), listen, "--watch", tls, CONNECTION_S)
 
     @property
     def url(self) -> str:

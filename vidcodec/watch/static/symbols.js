@@ -36,8 +36,8 @@ export class SymbolReader {
     return { intra, level: Math.trunc(Math.min(HIGHEST_LEVEL, Math.max(0, wanted))) };
   }
 
-  // A packet (see parsePacket) to {vectors [h, w, 2], y [C, h, w], intra, level, news, coded}: `coded` is every symbol
-  // in coding order, `news` whether the frame differs at all from the one it refers to. Throws DamagedPacket.
+  // A packet (see parsePacket) to {vectors [h, w, 2], z [groups, h/4, w/4], y [C, h, w], intra, level, news}: `news` says
+  // whether the frame differs at all from the one it refers to. Throws DamagedPacket.
   read(packet) {
     const { facts } = this;
     const { intra, level } = this.level(packet);
@@ -48,13 +48,14 @@ export class SymbolReader {
     const [has] = port.code("parts", [condition]);
     const vectors = has & 1 ? this.readMotion(port) : new Int32Array(2 * cells);
     const y = new Float32Array(facts.latent * cells);
-    if (has & 2) this.readSymbols(port, vectors, intra, level, condition, y);
+    const z = has & 2 ? this.readSymbols(port, vectors, intra, level, condition, y) : new Int32Array(facts.groups.length * this.sideCells);
     const coded = port.coded.subarray(0, port.count);
     if (checksum(packet, coded) !== packet.checksum) throw new DamagedPacket("checksum does not match");
     const news = intra || vectors.some((value) => value !== 0) || y.some((value) => value !== 0);
-    return { vectors, y, intra, level, news, coded };
+    return { vectors, z, y, intra, level, news };
   }
 
+  // Fills y; returns z.
   readSymbols(port, vectors, intra, level, condition, y) {
     const { facts, scales } = this;
     const groups = facts.groups.length;
@@ -77,6 +78,7 @@ export class SymbolReader {
         }
       }
     });
+    return z;
   }
 
   // Vectors from coarse to fine: a common one, then each from the middle of its neighbours.
