@@ -7,6 +7,7 @@ const WINDOW_MS = 5000; // of the figures
 const STATS_MS = 1000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 4000;
+const KEPT = 2000; // frames, for who asks the page what became of them
 const TOKEN = "vidcodec-watch-token";
 
 const byId = (id) => document.getElementById(id);
@@ -17,6 +18,8 @@ let facts = null;
 let waiting = null; // the newest decoded picture, not yet drawn
 let shown = []; // drawn within the window
 let unsent = [];
+let kept = [];
+let leftOut = 0;
 let dropped = [];
 let decoded = 0;
 let senderFps = 0;
@@ -52,7 +55,10 @@ const fromWorker = {
   },
   report: ({ number, status }) => session?.report(number, status),
   refresh: ({ have, reason }) => session?.say({ type: "refresh", have, reason: reason.slice(0, 200) }),
-  dropped: ({ count }) => dropped.push({ atMs: clock(), count }),
+  dropped: ({ count }) => {
+    leftOut += count;
+    dropped.push({ atMs: clock(), count });
+  },
   picture: (picture) => {
     decoded += 1;
     if (waiting === null) requestAnimationFrame(draw);
@@ -72,6 +78,8 @@ function draw() {
   const shownMs = clock();
   shown.push({ number, receivedMs, decodedMs, shownMs, symbolsMs, networkMs });
   unsent.push(shown.at(-1));
+  kept.push(shown.at(-1));
+  if (kept.length > KEPT) kept.shift();
 }
 
 // The session.
@@ -149,6 +157,7 @@ function figures() {
 }
 
 setInterval(figures, 500);
+window.framesOfCall = () => ({ where, leftOut, frames: kept }); // for `bench watch`
 setInterval(async () => {
   if (!session?.open) return;
   const frames = unsent.splice(0);
