@@ -104,7 +104,8 @@ def call(fps: float, options: argparse.Namespace) -> dict[str, Any]:
     for name in ("bitrate", "threads"):
         value = getattr(options, name)
         command += [] if value is None else [f"--{name}", str(value)]
-    with Watcher() as browser:
+    browser = Watcher()
+    with browser:
         process = subprocess.Popen(
             command,
             env=without_options(os.environ),

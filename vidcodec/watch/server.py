@@ -123,8 +123,10 @@ class WatchServer:
                     raise PeerError("no browser opened the page") from None
 
     def close(self) -> None:
-        """Listen no longer. A link that `wait` gave lives on, until it is closed."""
+        """Listen no longer. A link that `wait` gave lives on, until it is closed; one that nobody waited for ends."""
         self._listener.close()
+        while not self._links.empty():
+            self._links.get().close()
 
     # On the listener's thread.
 
