@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from sender.loopback import LoopbackReceiver
     from vidcodec.codec import Codec
     from vidcodec.stopping import Stopping
+    from vidcodec.watch.server import WatchServer
     from vidcodec.web.callpage import CallPage
 
 log = logging.getLogger("sender")
 
 DEMO_S = 10.0
+NEXT_VIEWER_S = 3600.0
+"""A page may be closed and opened again."""
 BASELINES = ("vp8", "h264", "av1", "h265", "vp9", "bicubic2x", "bicubic4x", "bicubic8x", "none")
 
 
@@ -39,16 +42,26 @@ def make_parser() -> argparse.ArgumentParser:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--loopback", action="store_true", help="start a receiver on this machine and call it")
     where.add_argument("--connect", metavar="URL", help="call the receiver that printed this URL")
+    where.add_argument(
+        "--watch", metavar="HOST:PORT", help="serve a page here and call the browser that opens it (docs/web.md)"
+    )
     where.add_argument("--list-devices", action="store_true", help="list the cameras and end")
     parser.add_argument(
         "--token-file", metavar="FILE", help="read the token from here if the URL has none (default: $VIDCODEC_TOKEN)"
     )
     parser.add_argument(
+        "--watch-files", metavar="DIR", type=Path, help="what `python -m vidcodec export-web` wrote (default: its own)"
+    )
+    parser.add_argument(
+        "--cert", metavar="FILE.pem", type=Path, help="serve the page of --watch by https with this ..."
+    )
+    parser.add_argument("--key", metavar="FILE.pem", type=Path, help="... and this key")
+    parser.add_argument(
         "--reconnect-timeout",
         type=float,
         metavar="S",
         default=0.0,
-        help="when the receiver is lost, try for this long to reach it again (default: end at once)",
+        help="when the receiver is lost, try so long to reach it again (default: end at once; with --watch: an hour)",
     )
     parser.add_argument("--ca", metavar="FILE.pem", help="trust this certificate of an https receiver")
     add_shared(parser, "input")
@@ -96,8 +109,8 @@ def check_options(options: argparse.Namespace) -> None:
     if not 0 <= options.reconnect_timeout < float("inf"):
         raise UsageError(f"--reconnect-timeout {options.reconnect_timeout:g}: must be 0 or more")
     if options.demo is not None:
-        if options.connect:
-            raise UsageError("--demo shows a loopback call: leave out --connect")
+        if options.connect or options.watch:
+            raise UsageError("--demo shows a loopback call: leave out --connect and --watch")
         options.loopback = True
         options.record = options.record or [str(options.demo / "side_by_side.mp4")]
         options.snapshot = options.snapshot or str(options.demo / "side_by_side.png")
@@ -105,9 +118,11 @@ def check_options(options: argparse.Namespace) -> None:
         options.loop = True
         if options.frames is None:
             options.duration = options.duration or DEMO_S
-    if not options.loopback and not options.connect:
-        raise UsageError("say where to: --loopback, or --connect URL (the receiver prints it)")
-    if options.connect:
+    if not options.loopback and not options.connect and not options.watch:
+        raise UsageError("say where to: --loopback, --connect URL (the receiver prints it), or --watch HOST:PORT")
+    if options.watch and options.model != "s":
+        raise UsageError(f"--model {options.model}: browsers decode model s only")
+    if options.connect or options.watch:
         for name in ("virtual-camera", "record", "snapshot"):
             if getattr(options, name.replace("-", "_")):
                 raise UsageError(f"--{name} works where the call is shown: give it to the receiver, or use --loopback")
@@ -144,13 +159,22 @@ def with_token(url: str, token_file: str | None) -> str:
     target = parse_url(url)
     if target.token:
         return url
-    token = os.environ.get("VIDCODEC_TOKEN", "")
-    if token_file is not None:
-        try:
-            token = Path(token_file).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--token-file {token_file}: {getattr(error, 'strerror', None) or 'not text'}") from error
+    token = read_token(token_file)
     return f"{target.endpoint}#token={check_token(token)}" if token else url
+
+
+def read_token(token_file: str | None) -> str | None:
+    """The token from a file or the environment, None for neither.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if token_file is None:
+        return os.environ.get("VIDCODEC_TOKEN") or None
+    try:
+        return Path(token_file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--token-file {token_file}: {getattr(error, 'strerror', None) or 'not text'}") from error
 
 
 class Sender:
@@ -184,19 +208,40 @@ class Sender:
             if isinstance(source, RecordedSource):
                 codec = SharedCodec(codec)
                 source.use(codec)
-            if url is None:
-                assert loopback is not None  # check_options: one of the two
-                url = loopback.url()
+            where: str | WatchServer
+            if options.watch:
+                where = self._watch(codec, stack)
+            elif url is None:
+                assert loopback is not None  # check_options: one of the three
+                where = loopback.url()
+            else:
+                where = url
             page = None
-            if options.connect and (options.web or options.metrics or options.display == "web"):
+            if not options.loopback and (options.web or options.metrics or options.display == "web"):
                 from vidcodec.web.callpage import CallPage
 
                 listen = options.web or ("127.0.0.1:0" if options.display == "web" else None)
                 page = CallPage(listen, "sender", metrics=options.metrics)
                 stack.callback(page.close)
                 print(*page.lines, sep="\n", flush=True)
-            self._call(codec, source, url, loopback, page)
+            self._call(codec, source, where, loopback, page)
         return 0
+
+    def _watch(self, codec: "Codec", stack: ExitStack) -> "WatchServer":
+        """Serve the page for browsers, and say where."""
+        from vidcodec.link.server import load_tls
+        from vidcodec.watch.files import WatchFiles, default_folder
+        from vidcodec.watch.server import WatchServer
+
+        options, info = self.options, codec.info
+        files = WatchFiles.find(options.watch_files or default_folder(), info.model_id, info.weights_sha256)
+        tls = load_tls(options.cert, options.key)
+        server = WatchServer(options.watch, files, read_token(options.token_file), tls)
+        stack.callback(server.close)
+        if files.missing:
+            say(files.missing)
+        print(f"watch the call at {server.url}", flush=True)
+        return server
 
     def _open_source(self) -> "Source":
         """The source that was named, or what stands in for none."""
@@ -220,7 +265,7 @@ class Sender:
         self,
         codec: "Codec",
         source: "Source",
-        url: str,
+        where: "str | WatchServer",
         loopback: "LoopbackReceiver | None",
         page: "CallPage | None",
     ) -> None:
@@ -234,7 +279,7 @@ class Sender:
         error: BaseException | None = None
         with LiveCropper(options.crop) as cropper, ExitStack() as stack:
             try:
-                code = call.connect(url, self._link_options)
+                code = call.connect(where, self._link_options)
                 print(
                     f"connected in {call.connected_s:.2f} s: {source.name}, {source.size[0]}x{source.size[1]} at "
                     f"{source.fps:.3g} fps, model {info.model_id} on {info.device} ({info.precision}), code {code}",
@@ -285,7 +330,7 @@ class Sender:
             baseline_scale=options.baseline_scale,
             duration_s=options.duration,
             frames=options.frames,
-            reconnect_s=options.reconnect_timeout,
+            reconnect_s=options.reconnect_timeout or (NEXT_VIEWER_S if options.watch else 0.0),
         )
 
 

@@ -22,9 +22,12 @@ SLOW_FRAMES, SLOW_S = 1, 0.12
 
 MEASURE_S = 1.0
 BACK_OFF = 0.9
-AGAIN_S = 0.5
-GROWTH = 0.05
-"""A second. Growing faster finds the limit more often, and each time the queue tells of it."""
+LASTING_S, AGAIN_S, MEMORY_S = 0.35, 0.5, 10.0
+"""A stall that ends sooner changes no pace, unless the decoder was slow lately. The effect of a change has to be seen
+before the next."""
+
+GROWTH, MOST_GROWTH = 0.05, 0.8
+"""A second; doubles with every second in which the decoder kept up. Near its limit each probe is a short queue."""
 
 LEAST_FPS = 5.0
 
@@ -82,6 +85,7 @@ class DecoderPace:
         self._most = fps
         self._observed_s: float | None = None
         self._lowered_s = float("-inf")
+        self._slow_s = self._free_s = 0.0
         self.fps = fps
 
     def observe(self, slow: bool, decoded_fps: float, now_s: float) -> None:
@@ -89,8 +93,13 @@ class DecoderPace:
         since_s = 0.0 if self._observed_s is None else min(now_s - self._observed_s, 0.2)
         self._observed_s = now_s
         if not slow:
-            self.fps = min(self._most, self.fps * (1.0 + GROWTH) ** since_s)
-        elif now_s - self._lowered_s >= AGAIN_S:
+            self._slow_s, self._free_s = 0.0, self._free_s + since_s
+            gain = min(GROWTH * 2.0**self._free_s, MOST_GROWTH)
+            self.fps = min(self._most, self.fps * (1.0 + gain) ** since_s)
+            return
+        self._slow_s, self._free_s = self._slow_s + since_s, 0.0
+        lasting_s = LASTING_S if now_s - self._lowered_s > MEMORY_S else 0.0
+        if self._slow_s >= lasting_s and now_s - self._lowered_s >= AGAIN_S:
             self._lowered_s = now_s
             self.fps = max(min(LEAST_FPS, self._most), min(self.fps, BACK_OFF * decoded_fps))
 

@@ -8,7 +8,7 @@ message of its own.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from vidcodec.rate import PATTERN, RANGE, RateControl
 
@@ -20,8 +20,9 @@ MARGIN = 1.3
 PATIENCE_S = 2.0
 NARROW_FPS = 12.0
 
-FRAME_S = 0.09
-"""A frame may take the path for this long. One that takes more is coded again, once, with fewer bits."""
+FRAME_S = 0.05
+"""A frame may take the path for this long. One that takes more is coded again, once, with fewer bits. With 90 ms, a third
+of all frames found the window closed by the large one before them."""
 
 GROWTH = 0.05
 """By how much a frame's size grows from one quality to the next, roughly, in natural logarithm."""
@@ -131,13 +132,8 @@ class FrameCap:
 
 def after_frame(control: RateControl, quality: int, size: int, intra: bool) -> RateControl:
     """Rate control after a frame that got `quality`: where that was less than it wanted, it goes on from what it
-    wanted."""
-    told = control.after(quality, size, intra)
-    less = control.quality - quality
-    if less <= 0:
-        return told
-    step = math.log(RANGE) / max(1, control.qualities - 1)
-    return replace(told, quality=control.after(control.quality, round(size * math.exp(step * less)), intra).quality)
+    wanted, and others may have what this one had to give up."""
+    return control.after(max(quality, control.quality), size, intra)
 
 
 class Thinner:

@@ -9,13 +9,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sender.capture import Capture, Source
 from sender.connecting import Connector
 from sender.crop import LiveCropper, Mode
 from sender.measuring import Measurer, RateMeter
-from sender.path import FramePath
+from sender.path import Coded, FramePath
 from sender.steering import Settings, Steering
 from sender.telling import Teller
 from vidcodec.baselines.live import Baseline
@@ -28,9 +28,13 @@ from vidcodec.link.impair import Impairment
 from vidcodec.rate import RateControl
 from vidcodec.report import CodecFigures
 from vidcodec.sidechannel import SideSender
+from vidcodec.starting import process_age_s
 from vidcodec.web.callpage import CallPage
 from vidcodec.web.view import PANELS
 from vidcodec.wire import DATA_CHANNEL, rate_kbps, wire_bytes
+
+if TYPE_CHECKING:
+    from vidcodec.watch.server import WatchServer
 
 log = logging.getLogger(__name__)
 
@@ -104,11 +108,12 @@ class Call:
         self._impair: Impairment | None = None
         self._teller = Teller(self.log, self._totals, one_clock=side is not None)
         self._start_ns = self._end_ns = 0
+        self._first_frame_ms = 0
         self._bye = False
         self._closed: Closed | None = None
 
-    def connect(self, url: str, options: LinkOptions) -> str:
-        """Reach the receiver; returns the fingerprint code to compare.
+    def connect(self, where: "str | WatchServer", options: LinkOptions) -> str:
+        """Reach the receiver by its URL, or wait for a browser; returns the fingerprint code to compare.
 
         Raises:
             PeerError: nobody there, refused, or it does not fit.
@@ -123,9 +128,13 @@ class Call:
         )
         self._impair = options.impair
         baseline = self._options.baseline
-        self._connector = Connector(
-            url, self._codec.info, self._source.fps, baseline, options=options, handlers=handlers
-        )
+        info, fps = self._codec.info, self._source.fps
+        if isinstance(where, str):
+            self._connector = Connector(where, info, fps, baseline, options=options, handlers=handlers)
+        else:
+            from sender.watching import Viewers
+
+            self._connector = Viewers(where, info, fps, baseline, options=options, handlers=handlers)
         self._link = self._connector.connect()
         return self._link.code
 
@@ -177,7 +186,7 @@ class Call:
             quality=quality,
             offset_ns=lambda: self._teller.offset_ns,
             wire_bytes=packet_wire_bytes,
-            on_coded=self._measurer.put,
+            on_coded=self._on_coded,
             most=options.frames,
             resend=options.quality is None and options.bitrate_kbps is None,
         )
@@ -285,6 +294,13 @@ class Call:
         if self._page is not None:
             self._page.heard(message["steering"])
 
+    def _on_coded(self, coded: Coded) -> None:
+        """The link took a frame. On the frame path's thread."""
+        if not self._first_frame_ms:
+            self._first_frame_ms = max(1, round(1000 * process_age_s()))
+        if self._measurer is not None:
+            self._measurer.put(coded)
+
     def _set_impairment(self, impairment: Impairment) -> None:
         if self._link is not None:
             self._link.set_impairment(impairment)
@@ -342,4 +358,5 @@ class Call:
             elapsed_ns=(self._end_ns or time.monotonic_ns()) - self._start_ns,
             baseline_codec=baseline.codec,
             baseline_scale=baseline.scale,
+            first_frame_ms=self._first_frame_ms,
         )

@@ -24,6 +24,7 @@ FIELDS = {
     "latency_ms": {"capture", "crop", "encode", "network", "decode", "display", "total"},
     "codec": {"model_id", "weights_sha256", "device", "precision"},
     "quality": {"min", "mean", "max"},
+    "first_frame_s": None,
 }
 
 

@@ -13,14 +13,15 @@ COMMANDS = {
     "bench": (
         "vidcodec.bench",
         "main",
-        "rd | speed | latency | link | page | paper | results: every figure of the documentation",
+        "rd | speed | latency | link | page | watch | paper | results: every figure of the documentation",
     ),
+    "export-web": ("vidcodec.watch.export", "main", "what `python -m sender --watch` serves to browsers"),
     "train": ("vidcodec.train", "main", "train a model from videos and portraits"),
 }
 
 
 def _usage() -> str:
-    lines = "\n".join(f"  {name:8}{what}" for name, (_, _, what) in COMMANDS.items())
+    lines = "\n".join(f"  {name:12}{what}" for name, (_, _, what) in COMMANDS.items())
     return f"usage: vidcodec COMMAND [-h] ...\n\nReal-time neural video for calls.\n\ncommands:\n{lines}\n"
 
 

@@ -48,6 +48,7 @@ class SenderTotals:
         elapsed_ns: from the start of the call to now, or to its end.
         baseline_codec: what runs beside ours.
         baseline_scale: by how much it scales the picture down.
+        first_frame_ms: from the start of the sender's process to the first frame that the link took; 0 before it.
     """
 
     captured: int = 0
@@ -57,6 +58,7 @@ class SenderTotals:
     elapsed_ns: int = 0
     baseline_codec: str = "none"
     baseline_scale: int = 1
+    first_frame_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,7 @@ class CallLog:
                 frames_shown=self._shown_count,
                 frames_lost=self._lost(),
                 duration_s=round(duration_s, 3),
+                first_frame_s=totals.first_frame_ms / 1000 if totals.first_frame_ms else None,
                 fps=round(self._shown_count / duration_s, 3) if duration_s > 0 else 0.0,
                 payload_kbps=round(rate_kbps(totals.payload_bytes, duration_s), 3),
                 wire_kbps=round(rate_kbps(totals.wire_bytes, duration_s), 3),

@@ -23,6 +23,7 @@ def sender_stats(totals: SenderTotals, frames: Sequence[SentFrame]) -> dict[str,
         "payload_bytes": totals.payload_bytes,
         "wire_bytes": totals.wire_bytes,
         "elapsed_ns": totals.elapsed_ns,
+        "first_ms": totals.first_frame_ms,
         "baseline": totals.baseline_codec,
         "scale": totals.baseline_scale,
         "frames": pack_sent(frames),
@@ -45,7 +46,10 @@ def take_sender_stats(log: CallLog, payload: Mapping[str, Any]) -> None:
     if not isinstance(codec, str) or not codec.isprintable() or len(codec) > MAX_LABEL:
         raise ValueError("statistics name no baseline")
     frames = unpack_sent(_text(payload))
-    log.set_totals(SenderTotals(**counts, baseline_codec=codec, baseline_scale=_count(payload, "scale")))
+    # Senders of earlier versions do not say it.
+    first_ms = _count(payload, "first_ms") if "first_ms" in payload else 0
+    scale = _count(payload, "scale")
+    log.set_totals(SenderTotals(**counts, baseline_codec=codec, baseline_scale=scale, first_frame_ms=first_ms))
     log.add_sent(frames)
 
 

@@ -66,7 +66,7 @@ def _encode(options: argparse.Namespace) -> int:
     from sender.crop import crop_frames
     from vidcodec.metrics import mse as frame_mse
     from vidcodec.metrics import psnr_db
-    from vidcodec.rate import DEFAULT_KBPS, RateControl, quality_or_rate
+    from vidcodec.rate import DEFAULT_KBPS, RateControl, encode_held, quality_or_rate
 
     quality, kbps = quality_or_rate(options.quality, options.bitrate, codec.info.qualities, codec.info.model_id)
 
@@ -81,8 +81,10 @@ def _encode(options: argparse.Namespace) -> int:
         for index, picture in enumerate(pictures):
             if index == options.frames:
                 break
-            packet, state = codec.encode(picture, state, control.quality if quality is None else quality)
-            control = control.after(packet.header.quality, len(packet), packet.header.distance == 0)
+            if quality is None:
+                packet, state, control = encode_held(codec, picture, state, control)
+            else:
+                packet, state = codec.encode(picture, state, quality)
             writer.write(packet)
             totals.add(packet)
             error += frame_mse(picture, state.picture)

@@ -1,24 +1,38 @@
-"""Rate control: which quality the next frame gets, so that the stream holds a bitrate. A value that is told the sizes.
+"""Rate control: the quality of the next frame, so that every second holds a bitrate. A value that is told the sizes.
 
     control = RateControl.start(kbps=40, fps=30, qualities=64)
-    packet = encode(..., control.quality) ; control = control.after(control.quality, len(packet), intra)
+    packet = encode(..., control.quality)
+    better = control.again(control.quality, len(packet))       # where time allows: None, or what to code it at instead
+    control = control.after(quality, len(packet), intra)
 
-A frame's size is taken to grow by a constant factor from one quality to the next, so sizes at any quality tell what one
-at quality 0 would have cost. Its mean over the last frames, a virtual buffer that fills with every byte and drains at
-the target rate, and what the last half second spent too much, which the next frames save, give the quality. Codecs
-spend bits in patterns (every fourth frame large, those between small); means over whole patterns do not follow them, so
-that quality stays where the scene is steady. Frames without a reference cost several times as much: they fill the
-buffer, and are counted by themselves.
+**What a frame will cost.** Codecs spend bits in patterns: every eighth frame large, those between small, and some of
+every 64th larger still. The frames at the same place of the last patterns tell what the next one at that place costs. A
+frame's size grows by a constant factor from one quality to the next, and by another where the quality is above that of
+the pictures it is predicted from: what is better than before has to be sent, what stays as good is there already.
 
-Most seconds are within 10 % of the rate where the scene changes slowly; not all, and fewer where it moves. A burst of
-motion is seen in the size of the first frame that shows it, not before; and a frame without a reference is itself up to
-a second's worth of bytes on a narrow path, paid back over seconds and not at once, which would leave a second of blur.
+**What it may cost.** Everything counts in the second that ends with a frame: the frames before it as they were, those
+after it as foreseen. Of all qualities for the next frame, and for those after it, the pair is taken at which the
+seconds that end with the next frames stray least from the rate, as far as that does not take quality too far from frame
+to frame or from what the scene can have in the long run. Where the mean has strayed, seconds aim a little beside it.
+
+**A frame that comes out otherwise** than foreseen may be coded again, once (`again`); files do, calls keep their pace.
+
+**A frame without a reference** takes half a second's bytes and more on a narrow path. It counts for at most half a
+second, so that the frames after it keep half of theirs: the second that it is in goes over, and no later one.
 """
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vidcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from vidcodec.codec import Codec, Frame, State
+    from vidcodec.packet import Packet
 
 DEFAULT_KBPS = 40.0
 FEW_QUALITIES = 16
@@ -27,28 +41,49 @@ FEW_QUALITIES = 16
 RANGE = 30.0
 """The largest quality costs about this many times the bytes of the lowest."""
 
-BUFFER_S = 1.5
+RISE = 23.0
+"""The same, on top of it, of a frame that is predicted from pictures of the lowest quality."""
+
 PATTERN = 8
 """Frames whose quality pattern repeats: 2, 4 and 8 fit."""
 
+LONG_PATTERN = 64
+"""Single frames may be better than the others at their place of the pattern, once in so many."""
+
+OUTLIER = 2.5
+PATTERNS = 5
+FADE = 0.75
+"""Of a frame's place, so many patterns count, each by this share of the one after it."""
+
+MEAN_WEIGHT = 0.25
+REFERENCE_SHARE = 0.05
+"""How quickly the pictures that frames are predicted from take over the quality of a frame."""
+
 WINDOW = 2 * PATTERN
-"""Frames whose mean size tells what the next ones cost. With one pattern alone the control rings: a better frame costs
-once what it then saves in those that copy it."""
+AHEAD = PATTERN
+FREE, TOLERANCE = 0.04, 0.05
+"""A second may be off by the first share at no price; from there the price grows with the square of the second."""
 
-RECENT = 2 * PATTERN
-PAYBACK = 0.15
-"""Share of what the last `RECENT` frames spent too much that the next pattern saves, or the other way round. Twice as
-much rings, too."""
+STEADY_PRICE = 0.004
+"""Of the square of a quality between a frame and the next ones, and between these and the long run."""
 
-LEAST_SHARE, MOST_SHARE = 0.1, 3.0
-"""What a frame may have at least and at most, of its mean share."""
+STEPS, FIRST_STEPS, AGAIN_STEPS = 4, 3, 20
+"""Qualities that one frame may differ from the one before; in the first pattern; and when it is coded again."""
 
-FIRST_STEPS, STEPS = 3, 2
-"""Qualities that one frame may differ from the one before, in the first pattern and then; a near one is approached by
-one a frame."""
+AGAIN_LEAST = 3
+MISS, MISS_SHARE, OFF = 0.25, 0.03, 0.08
+"""A frame is coded again if its size is off by the first (natural logarithm) and by the second as a share of a second's
+bytes, or if the second that it ends is off by the third."""
+
+INTRA_S = 0.5
+MEMORY_S = 5.0
+PAYBACK, MOST_PAYBACK = 0.15, 0.05
+"""Of what is too much in the balance, as a share of a second, the next second saves; and how much it saves at most."""
 
 START_BYTES = 45.0
 """About what a frame of a talking face costs at quality 0."""
+
+Floats = NDArray[np.float64]
 
 
 def quality_or_rate(
@@ -81,25 +116,27 @@ class RateControl:
 
     Attributes:
         frame_bytes: mean bytes a frame may have.
+        fps: frames a second.
         qualities: the codec's number of qualities.
-        capacity_bytes: size of the virtual buffer.
         quality: what the next frame should get.
-        units: what the last predicted frames would have cost at quality 0, newest last.
-        intra_units: the same of the last frames without a reference.
-        full_bytes: what is in the buffer; negative when less was sent than allowed.
-        fulls: the last values of `full_bytes`.
-        overs: by how many bytes each of the last predicted frames was larger than its mean share.
+        shares: size of each of the last frames as a share of the mean it might have had, newest last; of a frame
+            without a reference no more than counts.
+        history: what each of the last frames would have cost at quality 0 if that were the quality of the pictures it
+            was predicted from, newest last; 0 for a frame without a reference.
+        intra_units: what the last frames without a reference would have cost at quality 0.
+        reference: quality of the pictures that the next frame is predicted from; negative: unknown.
+        balance: by how many mean frames more was sent than allowed in the last seconds.
     """
 
     frame_bytes: float
+    fps: float
     qualities: int
-    capacity_bytes: float
     quality: int
-    units: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
+    history: tuple[float, ...] = ()
     intra_units: tuple[float, ...] = ()
-    full_bytes: float = 0.0
-    fulls: tuple[float, ...] = ()
-    overs: tuple[float, ...] = ()
+    reference: float = -1.0
+    balance: float = 0.0
 
     @classmethod
     def start(cls, kbps: float, fps: float, qualities: int) -> "RateControl":
@@ -107,44 +144,148 @@ class RateControl:
 
         The first frame has no reference: begun too high it takes a second of the path for itself.
         """
-        bytes_per_s = kbps * 1000 / 8
+        frame_bytes = kbps * 125 / fps
         quality = (qualities - 1) // 2
         if qualities >= FEW_QUALITIES:
-            usual = math.log(bytes_per_s / fps / START_BYTES) / _step(qualities)
+            usual = math.log(frame_bytes / START_BYTES) / _step(RANGE, qualities)
             quality = max(0, min(round(usual), qualities - 1))
-        return cls(bytes_per_s / fps, qualities, bytes_per_s * BUFFER_S, quality)
+        return cls(frame_bytes, fps, qualities, quality)
+
+    @property
+    def units(self) -> tuple[float, ...]:
+        """What the last predicted frames would have cost at quality 0, newest last."""
+        return tuple(unit for unit in self.history[-WINDOW:] if unit > 0)
 
     def with_rate(self, kbps: float, fps: float) -> "RateControl":
         """The same stream at another rate from now on."""
-        bytes_per_s = kbps * 1000 / 8
-        return replace(self, frame_bytes=bytes_per_s / fps, capacity_bytes=bytes_per_s * BUFFER_S)
+        return replace(self, frame_bytes=kbps * 125 / fps, fps=fps)
 
     def after(self, quality: int, payload_bytes: int, intra: bool = False) -> "RateControl":
         """What follows from a frame of `payload_bytes` at `quality`; `intra`: it had no reference."""
-        step = _step(self.qualities)
-        unit = max(1, payload_bytes) * math.exp(-step * quality)
-        units = self.units if intra else (*self.units, unit)[-WINDOW:]
-        intra_units = (*self.intra_units, unit)[-WINDOW:] if intra else self.intra_units
-        full = self.full_bytes + payload_bytes - self.frame_bytes
-        full = max(-0.5 * self.capacity_bytes, min(full, 2 * self.capacity_bytes))
-        fulls = (*self.fulls, full)[-PATTERN:]
-        overs = self.overs if intra else (*self.overs, payload_bytes - self.frame_bytes)[-RECENT:]
-        told = replace(self, units=units, intra_units=intra_units, full_bytes=full, fulls=fulls, overs=overs)
+        size = max(1, payload_bytes)
+        reference = float(quality) if self.reference < 0 else self.reference
+        share = size / self.frame_bytes
+        if intra:
+            unit, reference = 0.0, float(quality)
+            share = min(share, INTRA_S * self.fps)
+            intra_units = (*self.intra_units, size / self._growth(quality))[-WINDOW:]
+            balance = self.balance
+        else:
+            unit = size / self._growth(quality, reference)
+            reference += REFERENCE_SHARE * (quality - reference)
+            intra_units = self.intra_units
+            balance = self.balance * (1 - 1 / (MEMORY_S * self.fps)) + share - 1
+        told = replace(
+            self,
+            quality=quality,
+            shares=(*self.shares, share)[-max(1, round(self.fps) - 1) :],
+            history=(*self.history, unit)[-LONG_PATTERN - PATTERN :],
+            intra_units=intra_units,
+            reference=reference,
+            balance=balance,
+        )
         # One frame without a reference says nothing of those to come; a row of them is a codec that has no others.
-        known = units or (intra_units if len(intra_units) > 1 else ())
+        if not told.units and len(intra_units) < 2:
+            return told
+        steps = STEPS if len(told.units) >= PATTERN else FIRST_STEPS
+        return told._choose(told._forecast(), 1 if self.qualities < FEW_QUALITIES else steps)
+
+    def again(self, quality: int, payload_bytes: int) -> int | None:
+        """At what to code a frame with a reference instead, that came to `payload_bytes` at `quality`; None: leave it.
+
+        Worth asking once a frame, before `after`.
+        """
+        if not self.units or self.qualities < FEW_QUALITIES:
+            return None
+        window = max(1, round(self.fps))
+        foreseen, growth = self._forecast(), self._growth(quality, self.reference)
+        unit = max(1, payload_bytes) / growth
+        share = payload_bytes / self.frame_bytes
+        missed = abs(math.log(unit / foreseen[0])) > MISS
+        missed = missed and abs(unit - foreseen[0]) * growth > MISS_SHARE * self.frame_bytes * window
+        full = len(self.shares) >= window - 1
+        if not missed and not (full and abs((sum(self.shares[1 - window :]) + share) / window - 1) > OFF):
+            return None
+        foreseen[0] = unit
+        chosen = replace(self, quality=quality)._choose(foreseen, AGAIN_STEPS).quality
+        return chosen if abs(chosen - quality) >= AGAIN_LEAST else None
+
+    def _growth(self, quality: float, reference: float | None = None) -> float:
+        """By how much a frame of a quality is larger than one of quality 0, with pictures of `reference` behind it."""
+        rise = 0.0 if reference is None else _step(RISE, self.qualities) * (quality - reference)
+        return math.exp(_step(RANGE, self.qualities) * quality + rise)
+
+    def _forecast(self) -> Floats:
+        """What the frames of the next second would cost, in units of `history`."""
+        count, past = max(1, round(self.fps)), self.history
+        known = self.units
         if not known:
-            return replace(told, quality=quality)
-        share = 1 - sum(fulls) / len(fulls) / self.capacity_bytes
-        share -= PAYBACK * sum(overs) / PATTERN / self.frame_bytes
-        budget = self.frame_bytes * max(LEAST_SHARE, min(share, MOST_SHARE))
-        wanted = math.floor(math.log(budget * len(known) / sum(known)) / step)
-        most = max(1, min(abs(wanted - quality) - 1, STEPS)) if len(known) >= PATTERN else FIRST_STEPS
-        if self.qualities < FEW_QUALITIES:
-            most = 1
-        chosen = max(quality - most, min(wanted, quality + most))
-        return replace(told, quality=max(0, min(chosen, self.qualities - 1)))
+            return np.full(count, sum(self.intra_units) / len(self.intra_units))
+        mean = sum(known) / len(known)
+        starts = range(len(past) - PATTERN, len(past))
+        places = [_place(past[start::-PATTERN] if start >= 0 else (), mean) for start in starts]
+        foreseen = np.resize(np.array(places), count)
+        for at in range(min(count, len(past) - LONG_PATTERN)):
+            before = len(past) - LONG_PATTERN + at
+            here, around = past[before], [unit for unit in past[before % PATTERN :: PATTERN] if unit > 0]
+            usual = sorted(around)[len(around) // 2] if around else 0.0
+            if usual and here > OUTLIER * usual:
+                foreseen[at] *= here / usual
+        return foreseen
+
+    def _choose(self, foreseen: Floats, steps: int) -> "RateControl":
+        """With the quality, at most `steps` from the present one, that suits what the next second's frames cost."""
+        window, held = len(foreseen), np.array(self.shares[::-1])
+        predicted = bool(self.units)
+        step = _step(RANGE, self.qualities)
+        rise = _step(RISE, self.qualities) if predicted else 0.0
+        most = self.qualities - 1
+        long_run = math.log(self.frame_bytes / float(foreseen.mean())) / step
+        own = np.arange(max(0, self.quality - steps), min(most, self.quality + steps) + 1)
+        reach = 2 * STEPS if self.qualities >= FEW_QUALITIES else 1
+        later = np.arange(self.quality - reach, self.quality + reach + 1, 2 if reach > 1 else 1).clip(0, most)
+        settled = math.exp(step * min(max(long_run, self.quality - reach), self.quality + reach))
+        # In mean frames, of the seconds that end with the next frame and with those after it: what stands, and what
+        # the frames up to `AHEAD` and those beyond bring.
+        ends = np.arange(window)
+        stands = np.concatenate([[0.0], np.cumsum(held)])[np.minimum(window - 1 - ends, len(held))]
+        length = np.minimum(window - 1 - ends, len(held)) + 1 + ends
+        sums = np.concatenate([[0.0], np.cumsum(foreseen[1:])]) / self.frame_bytes
+        near = sums[np.minimum(ends, AHEAD)]
+        first = foreseen[0] / self.frame_bytes * np.exp(step * own + rise * (own - self.reference))
+        rest = np.exp(step * later + rise * (later - self.reference))[:, None] * near + settled * (sums - near)
+        aim = 1 - max(-MOST_PAYBACK, min(PAYBACK * self.balance / window, MOST_PAYBACK))
+        off = np.abs((stands + first[:, None, None] + rest) / (aim * length) - 1)
+        price = ((np.maximum(off - FREE, 0) / TOLERANCE) ** 2 * length).mean(-1) / window
+        price += STEADY_PRICE * ((own[:, None] - later) ** 2 + (later - long_run) ** 2)
+        return replace(self, quality=int(own[int(price.argmin()) // len(later)]))
 
 
-def _step(qualities: int) -> float:
+def encode_held(
+    codec: "Codec", frame: "Frame", state: "State", control: RateControl
+) -> tuple["Packet", "State", RateControl]:
+    """Encode a frame under a rate control where time does not press: one that came out otherwise than foreseen is
+    coded again, once. Returns its packet, the state after it and the control after it."""
+    packet, after = codec.encode(frame, state, control.quality)
+    if packet.header.distance:
+        other = control.again(control.quality, len(packet))
+        if other is not None:
+            packet, after = codec.encode(frame, state, other)
+    return packet, after, control.after(packet.header.quality, len(packet), packet.header.distance == 0)
+
+
+def _place(units: tuple[float, ...], mean: float) -> float:
+    """What a frame costs where the ones at its place cost `units`, newest first (0: unknown), and all `mean`."""
+    known = [unit for unit in units[:PATTERNS] if unit > 0]
+    most = OUTLIER * sorted(known)[len(known) // 2] if known else 0.0
+    total, weight = MEAN_WEIGHT * mean, MEAN_WEIGHT
+    for back, unit in enumerate(units[:PATTERNS]):
+        if unit > 0:
+            total += FADE**back * min(unit, most)
+            weight += FADE**back
+    return total / weight
+
+
+def _step(growth: float, qualities: int) -> float:
     """By how much sizes grow from one quality to the next, as a natural logarithm."""
-    return math.log(RANGE) / max(1, qualities - 1)
+    return math.log(growth) / max(1, qualities - 1)

@@ -3,7 +3,7 @@
     frames_captured frames_sent frames_shown frames_lost duration_s fps payload_kbps wire_kbps mse psnr_db ms_ssim
     baseline {codec scale kbps mse psnr_db}
     latency_ms {capture crop encode network decode display total: each {p50 p95 p99}}
-    codec {model_id weights_sha256 device precision}   quality {min mean max}
+    codec {model_id weights_sha256 device precision}   quality {min mean max}   first_frame_s
 
 What was not measured is null; no field is ever missing. `docs/report.md` says how each figure is taken.
 """
@@ -108,6 +108,7 @@ class Report:
     baseline: BaselineFigures = BaselineFigures()
     latency_ms: Latency = Latency()
     quality: QualityRange = field(default_factory=QualityRange)
+    first_frame_s: float | None = None
 
     def to_json(self) -> str:
         """The report as JSON text, fields in the documented order."""

@@ -38,7 +38,7 @@ COMMANDS = {
 }
 """Commands whose options may stand in a file and in the environment, and where their parsers are."""
 
-EXCLUSIVE = (("quality", "bitrate"), ("demo", "connect"))
+EXCLUSIVE = (("quality", "bitrate"), ("demo", "connect"), ("demo", "watch"))
 """Options of which one silences the other, beside those that the parser itself keeps apart."""
 
 EPILOG = (

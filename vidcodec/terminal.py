@@ -131,3 +131,5 @@ def print_report(report: Report, stream: TextIO | None = None) -> None:
         f"{report.frames_captured} frames captured, {report.frames_sent} sent, {report.frames_shown} shown, "
         f"{report.frames_lost} lost in {report.duration_s:.1f} s: {report.fps:.1f} fps{quality}"
     )
+    if report.first_frame_s is not None:
+        console.print(f"first frame sent {report.first_frame_s:.2f} s after the sender's start")

@@ -1,6 +1,6 @@
 """Benchmarks: every figure of the README from one command, peers in the same run.
 
-    python -m vidcodec bench rd|speed|steady|latency|link|page|ablate|paper|results
+    python -m vidcodec bench rd|speed|steady|latency|link|page|watch|ablate|paper|results
 
 Each writes JSON, which `bench results` turns into docs/results.md and the README's table.
 """
@@ -15,6 +15,7 @@ COMMANDS = {
     "latency": "the loopback call, stage by stage",
     "link": "the link under delay, loss and a narrow rate",
     "page": "what a page and its viewers cost a call",
+    "watch": "what decoding costs a browser",
     "ablate": "what each part of the learned codec is worth",
     "paper": "the source paper's table, and what it leaves out",
     "results": "write docs/results.md and the README's table from the committed JSON",

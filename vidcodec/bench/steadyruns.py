@@ -17,7 +17,7 @@ from vidcodec.errors import UsageError
 from vidcodec.learned import LearnedCodec
 from vidcodec.metrics import mse, psnr_db
 from vidcodec.packet import Packet
-from vidcodec.rate import RateControl
+from vidcodec.rate import RateControl, encode_held
 
 Report = Callable[[int], object]
 """Told how many more frames are done."""
@@ -233,8 +233,7 @@ def rate(codec: Codec, clip: Clip, kbps: float, seconds: float, after_s: float, 
     sizes, qualities, error = [], [], 0.0
     frames = rate_frames(clip, seconds)
     for frame in played(clip, frames):
-        packet, state = codec.encode(frame, state, control.quality)
-        control = control.after(control.quality, len(packet), packet.header.distance == 0)
+        packet, state, control = encode_held(codec, frame, state, control)
         sizes.append(len(packet))
         qualities.append(packet.header.quality)
         error += mse(frame, state.picture)

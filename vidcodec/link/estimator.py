@@ -15,8 +15,13 @@ RATE_WINDOW_MS = 600.0
 TREND_WINDOW_MS = 400.0
 PERSISTENCE = 4  # frames
 LOSS_WINDOW_MS = 3000.0
+FALL = 0.92
+"""Of what the path carried, where frames that stood in its queue tell; of what arrived else, which may be less."""
+
 GAINS = (0.08, 0.4, 0.7)  # growth a second: near the last overuse, well below it, nothing known
+FASTER = (3.0, 9.0)  # times as much after a second without a queue: near the last overuse, elsewhere
 BASE_MEMORY_MS = 20_000.0
+MIN_WAITED, MIN_BUSY_MS = 3, 60.0
 
 
 class Usage(Enum):
@@ -30,9 +35,12 @@ class Usage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
+    """A frame that arrived; `gap_ms` is how long the path worked on it, where it stood right behind the one before."""
+
     sent_ms: float
     received_ms: float
     wire_bytes: int
+    gap_ms: float | None = None
 
 
 class DelayDetector:
@@ -79,6 +87,11 @@ class DelayDetector:
         """Whether the last frames came all at once: a stall of a machine that is over, not a queue."""
         return len(self._recent) == PERSISTENCE and _slope(list(self._samples)[-PERSISTENCE:]) < -0.5
 
+    @property
+    def base_ms(self) -> float:
+        """The smallest delay, by two clocks that may differ by anything."""
+        return self._base.value or 0.0
+
     def usage(self, tolerance_ms: float) -> Usage:
         """What the delays say.
 
@@ -96,8 +109,9 @@ class DelayDetector:
 class BandwidthEstimator:
     """Rate that frames may take on the wire, kbit/s.
 
-    Falls to 85 % of what arrived when the queue says overuse. Grows as long as it is used and the queue stays empty: by
-    8 % of itself a second near the rate of the last overuse, three times faster every half second, up to 70 %.
+    When the queue says overuse it falls to 92 % of what the path carried while frames stood in it, or to 85 % of what
+    arrived where too few did. Grows as long as it is used and the queue stays empty: by 8 % of itself a second near the
+    rate of the last overuse, three times as much a second later, and faster well below it, up to 70 %.
     Losses alone lower it only when they are 15 % more than the path usually has: a queue shows in the delay first.
     """
 
@@ -125,6 +139,18 @@ class BandwidthEstimator:
         return total * 8.0 / max(span_ms, 1.0)
 
     @property
+    def carried_kbps(self) -> float | None:
+        """What the path carried while frames stood in its queue, None where too few did.
+
+        That is its capacity (packet dispersion), also where less was sent on average: a large frame alone makes a queue.
+        """
+        waited = [(sample.wire_bytes, sample.gap_ms) for sample in self._samples if sample.gap_ms is not None]
+        busy_ms = sum(gap_ms for _, gap_ms in waited)
+        if len(waited) < MIN_WAITED or busy_ms < MIN_BUSY_MS:
+            return None
+        return sum(size for size, _ in waited) * 8.0 / busy_ms
+
+    @property
     def loss(self) -> float:
         """Share of frames lost in the last three seconds, 0..1."""
         return sum(lost for _, lost in self._fates) / len(self._fates) if self._fates else 0.0
@@ -141,11 +167,19 @@ class BandwidthEstimator:
         self._round_trip_ms += 0.1 * (min(now_ms - sent_ms, 2000.0) - self._round_trip_ms)
         excess_bytes = max(0.0, wire_bytes - self._mean_bytes) if self._samples else 0.0
         self.detector.add(sent_ms, received_ms, excess_bytes * 8.0 / self._path_kbps)
-        self._samples.append(_Sample(sent_ms, received_ms, wire_bytes))
+        self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, self._gap_ms(sent_ms, received_ms)))
         while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
             self._samples.popleft()
         self._fate(now_ms, False)
         self._update(now_ms)
+
+    def _gap_ms(self, sent_ms: float, received_ms: float) -> float | None:
+        """Time since the frame before arrived, if this one was there already and stood behind it."""
+        if not self._samples:
+            return None
+        before_ms = self._samples[-1].received_ms
+        waited = sent_ms + self.detector.base_ms < before_ms < received_ms
+        return received_ms - before_ms if waited else None
 
     def lost(self, now_ms: float) -> None:
         """A frame was given up."""
@@ -215,8 +249,9 @@ class BandwidthEstimator:
             # We did not use the rate, so this may be somebody else's queue, or a stall: do not give up all of it.
             self.rate_kbps = max(self._min_kbps, 0.5 * self.rate_kbps)
             return
-        self._capacity_kbps = received
-        self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, 0.85 * received))
+        carried = max(received * 0.85 / FALL, self.carried_kbps or 0.0)
+        self._capacity_kbps = carried
+        self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, FALL * carried))
 
     def _raise(self, now_ms: float, received: float | None) -> None:
         since_ms = 0.0 if self._grown_ms is None else min(now_ms - self._grown_ms, 200.0)
@@ -226,10 +261,10 @@ class BandwidthEstimator:
         self._free_ms = self._free_ms + since_ms if received > 0.6 * self.rate_kbps else 0.0
         known = self._capacity_kbps
         near, below, unknown = GAINS
-        gain = near
+        gain, faster = near, FASTER[known is None]
         if self._free_ms > 0.0 and (known is None or self.rate_kbps < 0.8 * known):
-            gain = unknown if known is None else below
-        gain = min(gain * 9.0 ** (self._free_ms / 1000.0), unknown)
+            gain, faster = unknown if known is None else below, FASTER[1]
+        gain = min(gain * faster ** (self._free_ms / 1000.0), unknown)
         if known is not None and self.rate_kbps > 1.1 * known:
             self._capacity_kbps = None
         self.rate_kbps = min(self._max_kbps, self.rate_kbps * (1.0 + gain) ** (since_ms / 1000.0))

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from aiohttp import WSMsgType, web
 
 from vidcodec.errors import UsageError
+from vidcodec.link.limits import AttemptLimit, ConnectionGuard
 from vidcodec.link.loop import LoopThread
-from vidcodec.link.server import AttemptLimit
 from vidcodec.link.whip import join_host_port, parse_listen
 from vidcodec.web.controls import MAX_MESSAGE_BYTES
 from vidcodec.web.page import Page
@@ -173,6 +173,7 @@ class Listener:
         listen: `HOST:PORT`; port 0 takes a free one.
         option: what the user gave `listen` with.
         tls: to serve https.
+        longest_s: how long a connection may last; None for ever.
 
     Attributes:
         loop: the thread's event loop.
@@ -182,9 +183,18 @@ class Listener:
         UsageError: the address is none, or cannot be listened on.
     """
 
-    def __init__(self, app: web.Application, listen: str, option: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        listen: str,
+        option: str,
+        tls: ssl.SSLContext | None = None,
+        longest_s: float | None = None,
+    ) -> None:
         self.host, self.port = parse_listen(listen)
         self._tls = tls
+        self._longest_s = longest_s
+        self._guard: asyncio.Task[None] | None = None
         self.loop = LoopThread(f"vidcodec{option.replace('--', '-')}")
         try:
             self._runner = self.loop.run(self._start(app))
@@ -205,6 +215,9 @@ class Listener:
             await runner.cleanup()
             raise
         self.port = int(runner.addresses[0][1])
+        if self._longest_s is not None and runner.server is not None:
+            guard = ConnectionGuard(runner.server, self._longest_s)
+            self._guard = asyncio.get_running_loop().create_task(guard.run())
         return runner
 
     def close(self) -> None:

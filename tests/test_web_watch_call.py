@@ -1,0 +1,90 @@
+"""A whole call to a browser: the sender's command, WebRTC from Chromium to aiortc, the decoder in a worker."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from call_commands import Command, read_report
+from watch_files import runtime
+from web_browser import START_S, chromium, eventually, within
+
+from vidcodec.watch.export import copy_runtime, export_model
+
+NUMBER = "() => Number(document.querySelector('#picture').dataset.number ?? -1)"
+PIXELS = """() => {
+    const canvas = document.querySelector("#picture");
+    return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].join();
+}"""
+WAIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("onnxscript", reason="no onnxscript here: pip install 'vidcodec[watch]'")
+    folder = tmp_path_factory.mktemp("watch")
+    copy_runtime(runtime(), folder / "runtime")
+    export_model(folder)
+    return folder
+
+
+@pytest.fixture
+def call(files: Path, tmp_path: Path) -> Iterator[tuple[Command, str]]:
+    words = ("--input", "sample", "--loop", "--model", "s", "--fps", "10", "--quality", "12", "--baseline", "none")
+    report = ("--report", str(tmp_path / "report.json"))
+    watch = ("--watch", "127.0.0.1:0", "--watch-files", str(files))
+    with within(2 * START_S, "a call to a browser"), Command("sender", *watch, *words, *report) as command:
+        yield command, command.wait_for("watch the call at").split()[-1]
+
+
+def test_frames_reach_a_browser_change_and_are_reported(call: tuple[Command, str], tmp_path: Path) -> None:
+    command, url = call
+    with chromium() as browser:
+        page = browser.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(url)
+        assert "token" not in eventually_text(page, "#status", "live") and "#" not in page.url
+        eventually(lambda: page.evaluate(NUMBER) >= 3, page, WAIT_S)
+        first, number = page.evaluate(PIXELS), page.evaluate(NUMBER)
+        eventually(lambda: page.evaluate(NUMBER) > number + 2, page, WAIT_S)
+        assert page.evaluate(PIXELS) != first
+        assert "WebAssembly" in eventually_text(page, "#where", "WebAssembly")
+        eventually_text(page, "#decode", "ms, p95")
+        # The same page again, after a reload that needs no token in the address: the call goes on.
+        page.reload()
+        eventually(lambda: page.evaluate(NUMBER) > number, page, WAIT_S)
+        page.wait_for_timeout(1500)  # figures go to the sender once a second
+        command.send_signal(signal.SIGINT)
+        eventually_text(page, "#status", "the call is over")
+        assert faults == []
+    assert command.wait() == 0
+    report = read_report(tmp_path / "report.json")
+    assert report["frames_shown"] >= 3 and report["psnr_db"] > 20.0
+    assert report["latency_ms"]["total"]["p50"] > 0.0
+
+
+def test_wrong_token_is_refused_and_the_right_one_then_lets_in(call: tuple[Command, str]) -> None:
+    _, url = call
+    address, _, token = url.partition("#token=")
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(f"{address}#token={token[:-1]}x" if token[-1] != "x" else f"{address}#token={token[:-1]}y")
+        eventually_text(page, "#login-error", "This token was refused.")
+        assert page.evaluate(NUMBER) == -1
+        page.fill("#token", url)
+        page.click("button")
+        eventually(lambda: page.evaluate(NUMBER) >= 1, page, WAIT_S)
+
+
+def eventually_text(page: Any, selector: str, part: str) -> str:
+    """The text of an element once it holds `part`."""
+    found = [""]
+
+    def holds() -> bool:
+        found[0] = page.text_content(selector) or ""
+        return part in found[0]
+
+    eventually(holds, page, WAIT_S)
+    return found[0]

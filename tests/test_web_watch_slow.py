@@ -1,0 +1,89 @@
+"""A browser that is too slow leaves frames out, says so, and shows what is shown without growing delay."""
+
+from typing import Any
+
+import pytest
+from web_browser import TEST_S, chromium, within
+
+from vidcodec.watch.files import WatchFiles
+from vidcodec.watch.server import WatchServer
+
+PLAY = """async ({ decodeMs, fps, seconds, lost }) => {
+    const { FrameDecoder } = await import("/watch/decoding.js");
+    const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+    const clock = () => performance.now();
+    const told = { shown: [], reports: {}, dropped: 0, asked: [] };
+    // A sender as docs/link.md has it: after bad news it predicts from what was decoded last.
+    let [newest, decoded, broken] = [-1, -1, false];
+    const hooks = {
+        report: (number, status) => {
+            told.reports[number] = status;
+            if (status === 1) decoded = Math.max(decoded, number);
+            else if (status > 1) broken = true;
+        },
+        refresh: (have, reason) => { told.asked.push([have, reason]); broken = true; },
+        dropped: (count) => { told.dropped += count; },
+        show: ({ number, receivedMs }) => told.shown.push([number, clock() - receivedMs]),
+    };
+    const codec = { read: () => ({}), blank: () => ({}), decode: async () => { await sleep(decodeMs); return {}; } };
+    const decoder = new FrameDecoder(codec, hooks, clock);
+    const began = clock();
+    for (let number = 0; number < fps * seconds; number += 1) {
+        await sleep(Math.max(0, began + (number * 1000) / fps - clock()));
+        const reference = broken ? decoded : newest;
+        broken = false;
+        newest = number;
+        const distance = reference < 0 || number - reference > 63 ? 0 : number - reference;
+        const bits = ((number << 22) | ((distance === 1) << 21)) >>> 0;
+        const bytes = [bits >>> 24, (bits >>> 16) & 255, 0, 0, ...(distance === 1 ? [] : [distance])];
+        if (!lost.includes(number)) decoder.push({ number, bytes: Uint8Array.from(bytes), receivedMs: clock() });
+        else setTimeout(() => { broken = true; }, 100); // it sees that no acknowledgement comes
+        decoder.expire();
+    }
+    await sleep(500);
+    return told;
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    server = WatchServer("127.0.0.1:0", WatchFiles.find(tmp_path_factory.mktemp("watch"), "s-1", "ab" * 32))
+    try:
+        with within(TEST_S, "playing frames"), chromium() as browser:
+            opened = browser.new_page()
+            opened.goto(server.url)
+            yield opened
+    finally:
+        server.close()
+
+
+def play(page: Any, decode_ms: float, lost: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Four seconds at 25 frames a second with a decoder that takes so long."""
+    told: dict[str, Any] = page.evaluate(PLAY, {"decodeMs": decode_ms, "fps": 25, "seconds": 4, "lost": list(lost)})
+    return told
+
+
+def test_slow_decoder_leaves_frames_out_and_its_delay_stays_flat(page: Any) -> None:
+    told = play(page, 100.0)
+    shown = told["shown"]
+    assert told["dropped"] > 10
+    assert any("too slow" in reason and have is not None for have, reason in told["asked"])
+    assert len(shown) > 12 and shown[-1][0] > 85  # it goes on to the end
+    early, late = shown[: len(shown) // 2], shown[len(shown) // 2 :]
+    # Without leaving frames out the last one would be 6 s late.
+    assert max(delay_ms for _, delay_ms in late) < 800.0
+    assert sum(delay for _, delay in late) / len(late) < 2.0 * sum(delay for _, delay in early) / len(early) + 100.0
+
+
+def test_quick_decoder_shows_every_frame_and_asks_for_nothing(page: Any) -> None:
+    told = play(page, 0.0)
+    numbers = [number for number, _ in told["shown"]]
+    assert told["dropped"] == 0 and told["asked"] == [] and numbers == list(range(100))
+    assert set(told["reports"].values()) == {1}
+
+
+def test_lost_frame_is_waited_for_and_then_mended(page: Any) -> None:
+    told = play(page, 0.0, lost=(40,))
+    numbers = [number for number, _ in told["shown"]]
+    assert 40 not in numbers and numbers[-1] == 99 and len(numbers) > 85
+    assert 3 in told["reports"].values()
