@@ -96,7 +96,8 @@ class LearnedCodec(Codec):
         limit_threads(threads)
         loaded = load_weights(model, weights)
         try:
-            sizes = ModelConfig.from_dict(loaded.settings["sizes"])
+            # Weights that do not say were made before there was a choice.
+            sizes = ModelConfig.from_dict({"sharp_motion": False, **loaded.settings["sizes"]})
             model_id = str(loaded.card["model_id"])
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"weights {loaded.path}: {error} missing or wrong; not of this version") from error

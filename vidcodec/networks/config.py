@@ -10,6 +10,7 @@ PATCH = 8  # pixels a feature position stands for, in each direction
 CELL = 16  # pixels a latent position stands for
 Z_CELLS = 4  # latent positions a side position stands for
 LEVELS = 64  # qualities
+_EIGHT = (14.0, -10.0, -4.0, -10.0, 9.0, -10.0, -4.0, -10.0)  # offsets of level; their mean is near zero
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,11 @@ class ModelConfig:
     scale_hidden: width of the integer network that chooses the entropy tables.
     mean_hidden: width of the network that predicts y from the memory and from the cells coded before; 0: no prediction.
     fine_width, fine_blocks: channels and depth of the last layers, at 1/4 resolution; 0: none.
+    sharp_motion: whether what moved is read between bilinear and bicubic, as the memory says, or bilinear.
     lambda_low, lambda_high: weight of the distortion (MSE on [0,1]) against bits per pixel at level 0 and 63.
     pattern: offsets from a packet's quality to the level that its frame is coded at, by frame number: what a good frame
-    shows is copied by the next ones, so it is worth more bits than they are.
+    shows is copied by the next ones, so it is worth more bits than they are. One frame in 64 is better still: without
+    it, a long call wears down to what choice by rate and distortion lets pass.
     intra_boost: the same for a frame without a reference.
     bit_price: squared error, in quantiser steps, that the sender trades for one bit when it chooses symbols.
     """
@@ -32,17 +35,18 @@ class ModelConfig:
     width: int = 128
     latent: int = 128
     memory: int = 48
-    encoder_blocks: int = 8
+    encoder_blocks: int = 4
     decoder_blocks: int = 10
     groups: tuple[int, ...] = (16, 48, 128)
     scale_hidden: int = 32
     mean_hidden: int = 64
     fine_width: int = 64
-    fine_blocks: int = 2
+    fine_blocks: int = 3
+    sharp_motion: bool = True
     lambda_low: float = 12.0
     lambda_high: float = 4000.0
-    pattern: tuple[float, ...] = (14.0, -10.0, -4.0, -10.0, 9.0, -10.0, -4.0, -10.0)
-    intra_boost: float = 18.0
+    pattern: tuple[float, ...] = (24.0, *(_EIGHT * 8)[1:])
+    intra_boost: float = 23.0
     bit_price: float = 0.3
 
     def __post_init__(self) -> None:
@@ -72,5 +76,5 @@ class ModelConfig:
 
 
 SMALL = ModelConfig()
-MEDIUM = ModelConfig(width=192, encoder_blocks=10, decoder_blocks=9, memory=64, fine_width=96)
-LARGE = ModelConfig(width=256, encoder_blocks=14, decoder_blocks=14, memory=96, fine_width=128, fine_blocks=3)
+MEDIUM = ModelConfig(width=192, encoder_blocks=8, decoder_blocks=9, memory=64, fine_width=96)
+LARGE = ModelConfig(width=256, encoder_blocks=14, decoder_blocks=14, memory=96, fine_width=128, fine_blocks=4)

@@ -67,11 +67,12 @@ class VideoModel(nn.Module):
         self.means = Means(config.latent, config.memory, config.mean_hidden) if config.mean_hidden else None
         self.fine = Fine(width, config.fine_width, config.fine_blocks) if config.fine_width else None
         # How sharply what moved is read, from 0 for bilinear to 1 for bicubic: the memory knows what is blurred.
-        self.sharpness = nn.Conv2d(config.memory, 1, 1)
+        self.sharpness = nn.Conv2d(config.memory, 1, 1) if config.sharp_motion else None
         self._gains: tuple[Tensor, Tensor] | None = None
         with torch.no_grad():
-            self.sharpness.weight.zero_()
-            self.sharpness.bias.fill_(0.15)  # type: ignore[union-attr]
+            if self.sharpness is not None:
+                self.sharpness.weight.zero_()
+                self.sharpness.bias.fill_(0.15)  # type: ignore[union-attr]
             self.analysis_head.weight.mul_(0.02)
             self.analysis_head.bias.zero_()
             self.synthesis_head.weight.mul_(0.02)
@@ -115,7 +116,9 @@ class VideoModel(nn.Module):
         """The reference moved by vectors [B, h, w, 2] in half pixels."""
         height, width = reference.picture.shape[2:]
         memory = warp(reference.memory, dense_flow(vectors, height // PATCH, width // PATCH))
-        sharpness = F.interpolate(self.sharpness(memory), scale_factor=PATCH, mode="bilinear", align_corners=False)
+        sharpness = None
+        if self.sharpness is not None:
+            sharpness = F.interpolate(self.sharpness(memory), scale_factor=PATCH, mode="bilinear", align_corners=False)
         picture = warp(reference.picture, dense_flow(vectors, height, width), sharpness)
         return Reference(picture.clamp(0, 1), memory)
 
