@@ -21,6 +21,9 @@ FALL = 0.92
 GAINS = (0.08, 0.4, 0.7)  # growth a second: near the last overuse, well below it, nothing known
 FASTER = (3.0, 9.0)  # times as much after a second without a queue: near the last overuse, elsewhere
 BASE_MEMORY_MS = 20_000.0
+PROOF = 0.9
+"""A path carries more than it did when so much of that arrives and no queue stands."""
+
 MIN_WAITED, MIN_BUSY_MS = 3, 60.0
 
 
@@ -266,6 +269,8 @@ class BandwidthEstimator:
             gain, faster = unknown if known is None else below, FASTER[1]
         gain = min(gain * faster ** (self._free_ms / 1000.0), unknown)
         if known is not None and self.rate_kbps > 1.1 * known:
+            if received < PROOF * known:
+                return
             self._capacity_kbps = None
         self.rate_kbps = min(self._max_kbps, self.rate_kbps * (1.0 + gain) ** (since_ms / 1000.0))
 
