@@ -3,7 +3,7 @@
 import argparse
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -187,24 +187,30 @@ class Sender:
         self.stop = stop
         self.report = Report(CodecFigures(options.model))
         self.called = False
+        self._codec_ready: Callable[[], None]
 
     def run(self) -> int:
         """Make the call; returns the exit status."""
         from sender.loopback import LoopbackReceiver
-        from sender.resending import RecordedSource, SharedCodec
+        from sender.resending import RecordedSource, SharedCodec, is_recording
         from vidcodec.codec import load_codec
-        from vidcodec.realtime import call_threads, prepare
+        from vidcodec.realtime import call_threads, prepare_beside
 
         options = self.options
         url = with_token(options.connect, options.token_file) if options.connect else None
         self._link_options = link_options(options)
         with ExitStack() as stack:
-            source = stack.enter_context(self._open_source())
+            # A recording settles options that the receiver gets; anything else is opened while the receiver starts.
+            source = stack.enter_context(self._open_source()) if is_recording(options.input) else None
             loopback = stack.enter_context(LoopbackReceiver(receiver_arguments(options))) if options.loopback else None
+            if source is None:
+                source = stack.enter_context(self._open_source())
             weights = Path(options.weights) if options.weights else None
             threads = call_threads(options.threads)
             codec = load_codec(options.model, options.device, options.precision, threads, weights)
-            prepare(codec)
+            self._codec_ready = prepare_beside(codec)
+            import sender.call  # noqa: F401  # takes its time, while the codec runs warm
+
             if isinstance(source, RecordedSource):
                 codec = SharedCodec(codec)
                 source.use(codec)
@@ -280,6 +286,7 @@ class Sender:
         with LiveCropper(options.crop) as cropper, ExitStack() as stack:
             try:
                 code = call.connect(where, self._link_options)
+                self._codec_ready()
                 print(
                     f"connected in {call.connected_s:.2f} s: {source.name}, {source.size[0]}x{source.size[1]} at "
                     f"{source.fps:.3g} fps, model {info.model_id} on {info.device} ({info.precision}), code {code}",
