@@ -24,7 +24,7 @@ BASE_MEMORY_MS = 20_000.0
 PROOF = 0.9
 """A path carries more than it did when so much of that arrives and no queue stands."""
 
-MIN_WAITED, MIN_BUSY_MS = 3, 60.0
+MIN_WAITED, MIN_BUSY_MS, MIN_LARGER_BYTES = 3, 60.0, 500
 
 
 class Usage(Enum):
@@ -145,7 +145,7 @@ class BandwidthEstimator:
     def carried_kbps(self) -> float | None:
         """What the path carried while frames stood in its queue, None where too few did.
 
-        That is its capacity (packet dispersion), also where less was sent on average: a large frame alone makes a queue.
+        That is its capacity (packet dispersion), also where less was sent on average: a large frame makes a queue.
         """
         waited = [(sample.wire_bytes, sample.gap_ms) for sample in self._samples if sample.gap_ms is not None]
         busy_ms = sum(gap_ms for _, gap_ms in waited)
@@ -173,8 +173,17 @@ class BandwidthEstimator:
         self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, self._gap_ms(sent_ms, received_ms)))
         while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
             self._samples.popleft()
+        if len(self._samples) == 2 and self._capacity_kbps is None:
+            self._compare(*self._samples)
         self._fate(now_ms, False)
         self._update(now_ms)
+
+    def _compare(self, large: _Sample, small: _Sample) -> None:
+        """Of a call's first two frames, sent one after the other: what the path took longer for the larger one."""
+        longer_ms = (large.received_ms - large.sent_ms) - (small.received_ms - small.sent_ms)
+        if large.wire_bytes - small.wire_bytes >= MIN_LARGER_BYTES and longer_ms >= MIN_BUSY_MS:
+            kbps = (large.wire_bytes - small.wire_bytes) * 8.0 / longer_ms
+            self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, FALL * kbps))
 
     def _gap_ms(self, sent_ms: float, received_ms: float) -> float | None:
         """Time since the frame before arrived, if this one was there already and stood behind it."""

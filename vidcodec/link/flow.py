@@ -227,14 +227,14 @@ class Flow:
             return messages
 
     def _riding(self, now_ms: float) -> dict[bytes, int]:
-        """Packets that were sent again in vain and ride along with the next frame, oldest first, and their frames."""
+        """Packets that were sent again, once or in vain, and ride along with the next frame, oldest first."""
         if self._repair not in ("auto", "resend") or self._slow:
             return {}
         answer_ms = self.window.smoothed_rtt_ms
         return {
             sent.packet: number
             for number, sent in self._missing(now_ms)
-            if 0 < sent.resends < MAX_RESENDS and now_ms - sent.resent_ms >= answer_ms
+            if sent.resends == 1 or (1 < sent.resends < MAX_RESENDS and now_ms - sent.resent_ms >= answer_ms)
         }
 
     def missing(self, now_ms: float) -> bool:
