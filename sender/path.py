@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
 
-ANSWER_S = 0.2
+ANSWER_S = 0.5
 """Until the first answer nobody knows what the path carries, and the first frame is the largest: others follow one by
 one, so long after each other."""
 

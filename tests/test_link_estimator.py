@@ -197,3 +197,14 @@ def test_first_two_frames_of_a_wide_path_change_nothing() -> None:
     estimator = BandwidthEstimator(150.0)
     arrivals(estimator, 2000.0, [2200, 150], 600.0)
     assert estimator.rate_kbps == 150.0
+
+
+def test_queue_that_stood_before_the_first_frame_is_seen_where_clocks_were_compared() -> None:
+    blind, told = BandwidthEstimator(150.0), BandwidthEstimator(150.0)
+    for number in range(30):
+        sent_ms = 33.0 * number
+        received_ms = sent_ms + 440.0
+        blind.acknowledged(sent_ms, received_ms, 160, received_ms + 20.0)
+        told.acknowledged(sent_ms, received_ms, 160, received_ms + 20.0, queue_ms=400.0)
+    assert blind.rate_kbps >= 150.0 and told.rate_kbps < 80.0
+    assert told.detector.queue_ms > 300.0

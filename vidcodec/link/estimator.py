@@ -21,6 +21,7 @@ FALL = 0.92
 GAINS = (0.08, 0.4, 0.7)  # growth a second: near the last overuse, well below it, nothing known
 FASTER = (3.0, 9.0)  # times as much after a second without a queue: near the last overuse, elsewhere
 BASE_MEMORY_MS = 20_000.0
+PING_SLACK_MS = 30.0
 PROOF = 0.9
 """A path carries more than it did when so much of that arrives and no queue stands."""
 
@@ -60,16 +61,18 @@ class DelayDetector:
         self.slope = 0.0
         self.unrest_ms = 0.0
 
-    def add(self, sent_ms: float, received_ms: float, excess_ms: float = 0.0) -> None:
+    def add(self, sent_ms: float, received_ms: float, excess_ms: float = 0.0, queue_ms: float | None = None) -> None:
         """Take one frame.
 
         Args:
             sent_ms: on our clock.
             received_ms: on the peer's clock.
             excess_ms: how much longer than others the frame is on the bottleneck, because it is larger; no queue.
+            queue_ms: how much longer it took than half a ping's round trip, where clocks were compared.
         """
         delay_ms = received_ms - sent_ms
-        self._base.add(sent_ms, delay_ms)
+        # A queue that stood before the first frame, and never drained since, is in no difference of delays.
+        self._base.add(sent_ms, delay_ms - max(0.0, (queue_ms or 0.0) - PING_SLACK_MS))
         met_ms = max(0.0, delay_ms - (self._base.value or 0.0) - excess_ms)
         self._recent.append(met_ms)
         if self._samples:
@@ -158,7 +161,9 @@ class BandwidthEstimator:
         """Share of frames lost in the last three seconds, 0..1."""
         return sum(lost for _, lost in self._fates) / len(self._fates) if self._fates else 0.0
 
-    def acknowledged(self, sent_ms: float, received_ms: float, wire_bytes: int, now_ms: float) -> None:
+    def acknowledged(
+        self, sent_ms: float, received_ms: float, wire_bytes: int, now_ms: float, *, queue_ms: float | None = None
+    ) -> None:
         """A frame arrived.
 
         Args:
@@ -166,10 +171,17 @@ class BandwidthEstimator:
             received_ms: on the peer's clock, whatever its offset.
             wire_bytes: its bytes on the wire.
             now_ms: on our clock.
+            queue_ms: how much longer it took than half a ping's round trip, None where clocks were not compared.
         """
         self._round_trip_ms += 0.1 * (min(now_ms - sent_ms, 2000.0) - self._round_trip_ms)
         excess_bytes = max(0.0, wire_bytes - self._mean_bytes) if self._samples else 0.0
-        self.detector.add(sent_ms, received_ms, excess_bytes * 8.0 / self._path_kbps)
+        own_ms = wire_bytes * 8.0 / self._path_kbps
+        self.detector.add(
+            sent_ms,
+            received_ms,
+            excess_bytes * 8.0 / self._path_kbps,
+            None if queue_ms is None else queue_ms - own_ms,
+        )
         self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, self._gap_ms(sent_ms, received_ms)))
         while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
             self._samples.popleft()

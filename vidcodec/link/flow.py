@@ -136,13 +136,16 @@ class Flow:
             self._counters.payload_bytes_sent += sum(map(len, packets))
         return datagrams
 
-    def acknowledge(self, acks: Acks, now_ms: float, offset_ms: float | None) -> list[Acknowledgement]:
+    def acknowledge(
+        self, acks: Acks, now_ms: float, offset_ms: float | None, ping_ms: float | None = None
+    ) -> list[Acknowledgement]:
         """Read acknowledgements; returns what is news in them.
 
         Args:
             acks: as they came.
             now_ms: now.
             offset_ms: the peer's clock minus ours, None if it is not known.
+            ping_ms: round trip of the ping that told it.
         """
         news = []
         with self._lock:
@@ -166,10 +169,11 @@ class Flow:
                     flight = self.window.acknowledged(number, now_ms, None if sent.resends else held_ms)
                     if flight is not None and not sent.resends:
                         rtt_ms = max(now_ms - flight.sent_ms - held_ms, 0.0)
-                    self._estimate(entry, sent, rescued, now_ms)
                     if offset_ms is not None:
                         late_ms = entry.received_ms - offset_ms - sent.sent_ms
                         network_ms = (late_ms + CLOCK_WRAP_MS / 2) % CLOCK_WRAP_MS - CLOCK_WRAP_MS / 2
+                    queue_ms = None if network_ms is None or ping_ms is None else network_ms - 0.5 * ping_ms
+                    self._estimate(entry, sent, rescued, now_ms, queue_ms)
                 news.append(Acknowledgement(number, entry.status, rtt_ms, network_ms))
         return news
 
@@ -285,7 +289,9 @@ class Flow:
         self._depth = 1
         return False
 
-    def _estimate(self, entry: AckEntry, sent: _Sent, rescued: bool, now_ms: float) -> None:
+    def _estimate(
+        self, entry: AckEntry, sent: _Sent, rescued: bool, now_ms: float, queue_ms: float | None = None
+    ) -> None:
         """Feed the estimator; a frame that only its repeat saved says nothing of delay, but of loss."""
         if sent.resends:
             self._counters.frames_rescued += 1
@@ -298,7 +304,7 @@ class Flow:
             # The peer's count of 0.1 ms ticks wraps every five days; this one goes on.
             step_ms = (entry.received_ms - self._arrival_ms + CLOCK_WRAP_MS / 2) % CLOCK_WRAP_MS - CLOCK_WRAP_MS / 2
             self._arrival_ms += step_ms
-            self.estimator.acknowledged(sent.sent_ms, self._arrival_ms, sent.wire_bytes, now_ms)
+            self.estimator.acknowledged(sent.sent_ms, self._arrival_ms, sent.wire_bytes, now_ms, queue_ms=queue_ms)
 
     def _message_lost(self, now_ms: float) -> None:
         self._loss_ms = now_ms

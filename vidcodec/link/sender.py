@@ -22,6 +22,7 @@ from vidcodec.link.session import Session, clock_ms
 from vidcodec.link.whip import WhipClient, parse_url
 
 LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 150.0
+COMPARE_S = 0.3
 
 
 class SenderSession(Session):
@@ -48,6 +49,12 @@ class SenderSession(Session):
     def _opened_channels(self) -> None:
         self.send_control(self.hello)
 
+    async def wait_compared(self) -> None:
+        """Wait for a ping over the path while it is empty, at most `COMPARE_S`: what frames take longer is a queue."""
+        until_ms = clock_ms() + 1000.0 * COMPARE_S
+        while self.offset.offset_ms is None and not self.closed.done() and clock_ms() < until_ms:
+            await asyncio.sleep(0.005)
+
     def _greeted(self, hello: Hello) -> None:
         try:
             check_hello(self.hello, hello)
@@ -60,7 +67,7 @@ class SenderSession(Session):
 
     def _acks(self, acks: Acks) -> None:
         now_ms = clock_ms()
-        for news in self.flow.acknowledge(acks, now_ms, self.offset.offset_ms):
+        for news in self.flow.acknowledge(acks, now_ms, self.offset.offset_ms, self.offset.rtt_ms):
             self._call(self.handlers.on_ack, news)
         self._ticked(now_ms)
 
@@ -239,6 +246,7 @@ async def _connect(
         offer = await session.negotiation.offer(local)
         await session.negotiation.take_answer(await whip.offer(offer))
         peer = await session.wait_opened()
+        await session.wait_compared()
     except BaseException:
         await session.finish()
         await whip.delete()
