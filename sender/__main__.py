@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sender")
 
 DEMO_S = 10.0
+LEAST_WIRE_KBPS = 20.0
 NEXT_VIEWER_S = 3600.0
 """A page may be closed and opened again."""
 BASELINES = ("vp8", "h264", "av1", "h265", "vp9", "bicubic2x", "bicubic4x", "bicubic8x", "none")
@@ -69,6 +70,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--height", type=int, metavar="H", help="ask the camera for this height")
     parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: what the source gives)")
     parser.add_argument("--loop", action="store_true", help="start a file again at its end")
+    parser.add_argument(
+        "--max-wire-kbps",
+        type=float,
+        metavar="KBPS",
+        help="send no more than this on the wire, everything and all headers included (default: what the path carries)",
+    )
     add_shared(parser, "crop", "model", "weights", "bitrate", "quality", "device", "precision", "threads")
     parser.add_argument(
         "--baseline", choices=BASELINES, default="vp8", help="what is measured beside ours (default: %(default)s)"
@@ -106,6 +113,10 @@ def check_options(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value <= 16_384:
             raise UsageError(f"--{name} {value:g}: must be above zero and at most 16384")
+    if options.max_wire_kbps is not None and not LEAST_WIRE_KBPS <= options.max_wire_kbps <= 1e6:
+        raise UsageError(
+            f"--max-wire-kbps {options.max_wire_kbps:g}: must be {LEAST_WIRE_KBPS:g} to 1000000"
+        )
     if not 0 <= options.reconnect_timeout < float("inf"):
         raise UsageError(f"--reconnect-timeout {options.reconnect_timeout:g}: must be 0 or more")
     if options.demo is not None:

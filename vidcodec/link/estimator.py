@@ -122,7 +122,7 @@ class BandwidthEstimator:
     """
 
     def __init__(self, initial_kbps: float, min_kbps: float = 20.0, max_kbps: float = 50_000.0) -> None:
-        self.rate_kbps = initial_kbps
+        self.rate_kbps = min(initial_kbps, max_kbps)
         self.detector = DelayDetector()
         self._min_kbps = min_kbps
         self._max_kbps = max_kbps

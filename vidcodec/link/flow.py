@@ -21,7 +21,7 @@ from vidcodec.link.framing import (
     split_message,
 )
 from vidcodec.link.options import Acknowledgement
-from vidcodec.link.pacing import Flight, Window
+from vidcodec.link.pacing import Flight, Window, WireCap
 from vidcodec.link.repairs import DOUBT, MAX_RESENDS, SHORT_RTT_MS, USEFUL_MS, Repairs
 from vidcodec.packet import NUMBERS, unwrap
 from vidcodec.wire import wire_bytes
@@ -64,8 +64,11 @@ class Flow:
         counters: Counters,
         repair: str = "auto",
         first: int = 0,
+        *,
+        cap: WireCap | None = None,
     ) -> None:
         self.window = window
+        self.cap = cap
         self.estimator = estimator
         self._counters = counters
         self._repair = repair
@@ -86,6 +89,17 @@ class Flow:
         with self._lock:
             return self.window.is_open
 
+    def capped(self, now_ms: float) -> bool:
+        """Whether a frame would go beyond what the wire may be used for."""
+        with self._lock:
+            return self.cap is not None and self.cap.full(now_ms)
+
+    def settle(self, total_bytes: int, now_ms: float) -> None:
+        """So many bytes have crossed the wire in all, frames and everything else."""
+        with self._lock:
+            if self.cap is not None:
+                self.cap.settle(total_bytes, now_ms)
+
     def set_rate_kbps(self, rate_kbps: float) -> None:
         """Take a rate from outside."""
         with self._lock:
@@ -104,7 +118,7 @@ class Flow:
         packets = [packet for _, packet in frames]
         message = join_packets(packets)
         with self._lock:
-            if not self.window.is_open:
+            if not self.window.is_open or (self.cap is not None and self.cap.full(now_ms)):
                 self._counters.frames_refused += len(frames)
                 return None
             newest = frames[-1][0]
@@ -122,8 +136,11 @@ class Flow:
                     self._sent[earlier[packet]].repeated_with.append(newest)
             datagrams = split_message(message, self._message_id)
             self._message_id += 1
+            whole = sum(wire_bytes(len(datagram)) for datagram in datagrams)
+            if self.cap is not None:
+                self.cap.frame(whole, now_ms)
             for number, packet in frames:
-                size = sum(wire_bytes(len(datagram)) for datagram in datagrams) if number == newest else 0
+                size = whole if number == newest else 0
                 self.window.sent(Flight(number, size, now_ms))
                 self._sent[number] = _Sent(now_ms, size, packet)
             self._repairs.sent(now_ms)
