@@ -17,7 +17,7 @@ PIXELS = """() => {
     const canvas = document.querySelector("#picture");
     return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].join();
 }"""
-WAIT_S = 60.0
+WAIT_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,20 @@ def test_wrong_token_is_refused_and_the_right_one_then_lets_in(call: tuple[Comma
         page.fill("#token", url)
         page.click("button")
         eventually(lambda: page.evaluate(NUMBER) >= 1, page, WAIT_S)
+
+
+def test_sender_whose_viewer_has_left_ends_in_order(call: tuple[Command, str]) -> None:
+    command, url = call
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(url, timeout=START_MS)
+        eventually(lambda: page.evaluate(NUMBER) >= 1, page, WAIT_S)
+        page.close(run_before_unload=False)
+        page = browser.new_page()
+        eventually(lambda: any("trying again" in line for line in command.err), page, WAIT_S)
+    command.send_signal(signal.SIGINT)
+    assert command.wait() == 0
+    assert not any(line.startswith("error") for line in command.err)
 
 
 def eventually_text(page: Any, selector: str, part: str) -> str:

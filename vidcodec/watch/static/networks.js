@@ -1,7 +1,7 @@
 // The decoder's networks under ONNX Runtime Web, and the choice of where they run: WebAssembly, or WebGPU where that is
 // there, gives the same picture and is quicker.
 
-const MAX_THREADS = 4;
+const MAX_THREADS = 2; // they wait for each other by spinning, which a busy machine pays for dearly
 const TRIALS = 4;
 const SAME = 3; // of 255, for a pixel
 const GPU_MS = 20000; // a page does not wait longer for WebGPU to show what it can
