@@ -5,7 +5,7 @@ import logging
 import os
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -98,7 +98,7 @@ class Receiver:
         from receiver.display import Window, choose_display
         from receiver.showing import waiting_picture
         from vidcodec.codec import load_codec
-        from vidcodec.realtime import call_threads, prepare
+        from vidcodec.realtime import call_threads, prepare_beside
         from vidcodec.sidechannel import ENVIRONMENT, SideReceiver
 
         options = self.options
@@ -110,7 +110,7 @@ class Receiver:
         weights = Path(options.weights) if options.weights else None
         threads = call_threads(options.threads)
         codec = load_codec(options.model, options.device, options.precision, threads, weights)
-        prepare(codec)
+        ready = prepare_beside(codec)
         info = codec.info
         self._know_codec(codec)
         window = Window() if display == "window" else None
@@ -123,7 +123,7 @@ class Receiver:
             if options.virtual_camera:
                 self._camera = self._open_camera(options.virtual_camera)
                 stack.callback(self._camera.close)
-            server = stack.enter_context(self._listen(codec, token))
+            server = stack.enter_context(self._listen(codec, token, ready))
             if self._side is None:
                 print(f"model {info.model_id} on {info.device} ({info.precision}), display: {display}")
                 print(f"listening at {server.url}\non the other side run:\n  {server.command_line}", flush=True)
@@ -165,10 +165,12 @@ class Receiver:
         info = codec.info
         self.report = Report(CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision))
 
-    def _listen(self, codec: "Codec", token: str | None) -> "ReceiverServer":
+    def _listen(self, codec: "Codec", token: str | None, ready: Callable[[], None]) -> "ReceiverServer":
         from receiver.call import Call
         from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE
         from vidcodec.link import Closed, Frame, Hello, ReceiverHandlers, ReceiverLink, ReceiverServer
+
+        ready()  # the imports took place meanwhile
 
         def opened(link: ReceiverLink, hello: Hello) -> None:
             lost = self._lost if hello.first else None

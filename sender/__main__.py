@@ -3,7 +3,7 @@
 import argparse
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sender")
 
 DEMO_S = 10.0
+LEAST_WIRE_KBPS = 20.0
 NEXT_VIEWER_S = 3600.0
 """A page may be closed and opened again."""
 BASELINES = ("vp8", "h264", "av1", "h265", "vp9", "bicubic2x", "bicubic4x", "bicubic8x", "none")
@@ -69,6 +70,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--height", type=int, metavar="H", help="ask the camera for this height")
     parser.add_argument("--fps", type=float, metavar="F", help="frames a second (default: what the source gives)")
     parser.add_argument("--loop", action="store_true", help="start a file again at its end")
+    parser.add_argument(
+        "--max-wire-kbps",
+        type=float,
+        metavar="KBPS",
+        help="send no more than this on the wire, everything and all headers included (default: what the path carries)",
+    )
     add_shared(parser, "crop", "model", "weights", "bitrate", "quality", "device", "precision", "threads")
     parser.add_argument(
         "--baseline", choices=BASELINES, default="vp8", help="what is measured beside ours (default: %(default)s)"
@@ -106,6 +113,10 @@ def check_options(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value <= 16_384:
             raise UsageError(f"--{name} {value:g}: must be above zero and at most 16384")
+    if options.max_wire_kbps is not None and not LEAST_WIRE_KBPS <= options.max_wire_kbps <= 1e6:
+        raise UsageError(
+            f"--max-wire-kbps {options.max_wire_kbps:g}: must be {LEAST_WIRE_KBPS:g} to 1000000"
+        )
     if not 0 <= options.reconnect_timeout < float("inf"):
         raise UsageError(f"--reconnect-timeout {options.reconnect_timeout:g}: must be 0 or more")
     if options.demo is not None:
@@ -187,24 +198,30 @@ class Sender:
         self.stop = stop
         self.report = Report(CodecFigures(options.model))
         self.called = False
+        self._codec_ready: Callable[[], None]
 
     def run(self) -> int:
         """Make the call; returns the exit status."""
         from sender.loopback import LoopbackReceiver
-        from sender.resending import RecordedSource, SharedCodec
+        from sender.resending import RecordedSource, SharedCodec, is_recording
         from vidcodec.codec import load_codec
-        from vidcodec.realtime import call_threads, prepare
+        from vidcodec.realtime import call_threads, prepare_beside
 
         options = self.options
         url = with_token(options.connect, options.token_file) if options.connect else None
         self._link_options = link_options(options)
         with ExitStack() as stack:
-            source = stack.enter_context(self._open_source())
+            # A recording settles options that the receiver gets; anything else is opened while the receiver starts.
+            source = stack.enter_context(self._open_source()) if is_recording(options.input) else None
             loopback = stack.enter_context(LoopbackReceiver(receiver_arguments(options))) if options.loopback else None
+            if source is None:
+                source = stack.enter_context(self._open_source())
             weights = Path(options.weights) if options.weights else None
             threads = call_threads(options.threads)
             codec = load_codec(options.model, options.device, options.precision, threads, weights)
-            prepare(codec)
+            self._codec_ready = prepare_beside(codec)
+            import sender.call  # noqa: F401  # takes its time, while the codec runs warm
+
             if isinstance(source, RecordedSource):
                 codec = SharedCodec(codec)
                 source.use(codec)
@@ -280,6 +297,7 @@ class Sender:
         with LiveCropper(options.crop) as cropper, ExitStack() as stack:
             try:
                 code = call.connect(where, self._link_options)
+                self._codec_ready()
                 print(
                     f"connected in {call.connected_s:.2f} s: {source.name}, {source.size[0]}x{source.size[1]} at "
                     f"{source.fps:.3g} fps, model {info.model_id} on {info.device} ({info.precision}), code {code}",

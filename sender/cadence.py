@@ -21,8 +21,8 @@ PATIENCE_S = 2.0
 NARROW_FPS = 12.0
 
 FRAME_S = 0.05
-"""A frame may take the path for this long. One that takes more is coded again, once, with fewer bits. With 90 ms, a third
-of all frames found the window closed by the large one before them."""
+"""A frame may take the path for this long. One that takes more is coded again, once, with fewer bits. With 90 ms, a
+third of all frames found the window closed by the large one before them."""
 
 GROWTH = 0.05
 """By how much a frame's size grows from one quality to the next, roughly, in natural logarithm."""

@@ -213,8 +213,12 @@ class Call:
         self._teller.start()
         end_s = None if options.duration_s is None else time.monotonic() + options.duration_s
         ticked_s = 0.0
+
+        def is_over() -> bool:
+            return wants_to_stop() or (end_s is not None and time.monotonic() >= end_s)
+
         while self._path.running and not self._bye and not wants_to_stop():
-            if self._closed is not None and not self._resume(self._path, wants_to_stop):
+            if self._closed is not None and not self._resume(self._path, is_over):
                 break
             now_s = time.monotonic()
             if end_s is not None and now_s >= end_s:
@@ -245,7 +249,8 @@ class Call:
         try:
             link = self._link = self._connector.connect_again(path.next_number, wait_s, wants_to_stop)
         except PeerError as error:
-            self._closed = Closed("lost", error)
+            ended = self._connector.peers_may_leave and wants_to_stop()
+            self._closed = Closed("bye") if ended else Closed("lost", error)
             return False
         self._teller.use(link)
         path.use(link)

@@ -28,7 +28,10 @@ class Connector:
 
     Attributes:
         connected_s: how long the first connection took.
+        peers_may_leave: whether it is no failure when nobody is there at the end.
     """
+
+    peers_may_leave = False
 
     def __init__(
         self, url: str, codec: CodecInfo, fps: float, baseline: str, *, options: LinkOptions, handlers: SenderHandlers

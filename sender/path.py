@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
 
+ANSWER_S = 0.5
+"""Until the first answer nobody knows what the path carries, and the first frame is the largest: others follow one by
+one, so long after each other."""
+
 PATIENCE_S = 0.1
 """How long a packet that must not be left out waits for the link."""
 
@@ -147,11 +151,13 @@ class FramePath:
         self._cap = FrameCap()
         self._pending: list[_Ready] = []
         self._used = link
+        self._answered, self._left_s = False, float("-inf")
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def on_ack(self, ack: Acknowledgement) -> None:
         """For the link: news of a frame."""
+        self._answered = True
         if ack.status not in (FrameStatus.RECEIVED, FrameStatus.OK):
             log.debug("frame %d was not decoded (%s); %d are sent", ack.number, ack.status.name, self.counts.sent)
         self.references.acknowledged(ack.number, ack.status, time.monotonic())
@@ -163,6 +169,7 @@ class FramePath:
     def use(self, link: SenderLink) -> None:
         """Go on over another link, whose receiver holds nothing."""
         self.references.restart()
+        self._answered, self._left_s = False, float("-inf")
         self._link = link
 
     def start(self, capture: Capture) -> None:
@@ -287,11 +294,16 @@ class FramePath:
     def _open(self, patient: bool) -> bool:
         """Whether link and decoder take a frame now, or, for a packet that others need, soon."""
         until_s = time.monotonic() + (PATIENCE_S if patient else 0.0)
-        while not self._link.can_send or self.references.decoder_is_full(time.monotonic()):
-            if time.monotonic() >= until_s or self._stopped.is_set():
+        while not self._taken(now_s := time.monotonic()):
+            if now_s >= until_s or self._stopped.is_set():
                 return False
             time.sleep(0.002)
         return True
+
+    def _taken(self, now_s: float) -> bool:
+        """Whether a frame would be taken now."""
+        unanswered = not self._answered and now_s - self._left_s < ANSWER_S
+        return self._link.can_send and not unanswered and not self.references.decoder_is_full(now_s)
 
     def _send(self, frame: Frame) -> None:
         taken_ns = time.monotonic_ns()
@@ -328,6 +340,7 @@ class FramePath:
             refused = counts.refused + len(ready)
             self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, refused)
             return
+        self._left_s = time.monotonic()
         for each in ready:
             size, quality = len(each.data), each.coded.record.quality
             self._next = each.number + 1

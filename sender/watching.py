@@ -18,6 +18,8 @@ class Viewers(Connector):
         codec, fps, baseline, options, handlers: as for `Connector`.
     """
 
+    peers_may_leave = True  # a page may be closed
+
     def __init__(
         self,
         server: WatchServer,

@@ -12,6 +12,7 @@ import numpy as np
 
 from sender.backlog import DecoderPace
 from sender.cadence import FRAME_S, LARGE, Cadence, CadenceChooser, FrameCap, Thinner, after_frame, needed_bytes
+from sender.path import ANSWER_S
 from sender.references import References
 from vidcodec.bench.callfigures import freezes
 from vidcodec.codec import State
@@ -94,6 +95,7 @@ class SimulatedCall:
         self.newest_shown = -1
         self.checking = False
         self.cap = FrameCap()
+        self.answered, self.left_ms = False, float("-inf")
         self.pace, self.decode_ms, self.decoder_free = DecoderPace(30.0), decode_ms, 0.0
 
     def at(self, time_ms: float, function: object) -> None:
@@ -123,7 +125,8 @@ class SimulatedCall:
         self.chooser.choose(needed_bytes(self.control), lambda rate: self.flow.budget_bytes(rate, now), now / 1000.0)
         if not self.thinner.keeps(now / 1000.0, self.pace.limit(self.chooser.cadence).fps, 30.0):
             return
-        if not self.flow.is_open or self.references.decoder_is_full(now / 1000.0):
+        unanswered = not self.answered and now - self.left_ms < 1000.0 * ANSWER_S
+        if unanswered or not self.flow.is_open or self.references.decoder_is_full(now / 1000.0):
             self.seen.refused += 1
             return
         self.at(now + ENCODE_MS, lambda later: self.encoded(now, later))
@@ -168,6 +171,7 @@ class SimulatedCall:
         if datagrams is None:
             self.seen.refused += len(ready)
             return
+        self.left_ms = now
         for number, data, state, distance, quality, captured in ready:
             self.next = number + 1
             self.references.sent(number, state, distance)
@@ -259,6 +263,7 @@ class SimulatedCall:
                 self.at(arrival, lambda later: self.heard(acks, later))
 
     def heard(self, acks: Acks, now: float) -> None:
+        self.answered = True
         for news in self.flow.acknowledge(acks, now, 0.0):
             self.references.acknowledged(news.number, news.status, now / 1000.0)
         self.tick(now)

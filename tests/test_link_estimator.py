@@ -161,3 +161,50 @@ def test_one_late_frame_is_no_queue_and_a_growing_delay_is() -> None:
     for number in range(45, 52):
         detector.add(33.0 * number, 33.0 * number + 5020.0 + 168.0 - 20.0 * (number - 44))
     assert detector.usage(40.0) in (Usage.DRAINING, Usage.FREE)
+
+
+def arrivals(estimator: BandwidthEstimator, kbps: float, sizes: list[int], every_ms: float) -> None:
+    """Frames of these sizes, one each `every_ms`, over a path of `kbps` and 20 ms; told when they arrive."""
+    free_ms = 0.0
+    for number, size in enumerate(sizes):
+        sent_ms = every_ms * number
+        free_ms = max(free_ms, sent_ms) + size * 8.0 / kbps
+        estimator.acknowledged(sent_ms, free_ms + 20.0, size, free_ms + 40.0)
+
+
+def test_frames_that_queue_tell_what_the_path_carries_though_less_is_sent_on_average() -> None:
+    estimator = BandwidthEstimator(150.0)
+    arrivals(estimator, 50.0, [700, *[120] * 9, 700, *[120] * 9], 33.0)
+    assert estimator.carried_kbps == pytest.approx(50.0, rel=0.01)
+    received = estimator.received_kbps
+    assert received is not None and received < 45.0
+
+
+def test_frames_that_never_queue_tell_nothing_of_the_capacity() -> None:
+    estimator = BandwidthEstimator(150.0)
+    arrivals(estimator, 50.0, [150] * 40, 33.0)
+    assert estimator.carried_kbps is None
+
+
+@pytest.mark.parametrize("kbps", [40.0, 100.0])
+def test_first_two_frames_tell_a_narrow_path(kbps: float) -> None:
+    estimator = BandwidthEstimator(150.0)
+    arrivals(estimator, kbps, [2200, 150], 600.0)
+    assert 0.85 * kbps < estimator.rate_kbps < kbps
+
+
+def test_first_two_frames_of_a_wide_path_change_nothing() -> None:
+    estimator = BandwidthEstimator(150.0)
+    arrivals(estimator, 2000.0, [2200, 150], 600.0)
+    assert estimator.rate_kbps == 150.0
+
+
+def test_queue_that_stood_before_the_first_frame_is_seen_where_clocks_were_compared() -> None:
+    blind, told = BandwidthEstimator(150.0), BandwidthEstimator(150.0)
+    for number in range(30):
+        sent_ms = 33.0 * number
+        received_ms = sent_ms + 440.0
+        blind.acknowledged(sent_ms, received_ms, 160, received_ms + 20.0)
+        told.acknowledged(sent_ms, received_ms, 160, received_ms + 20.0, queue_ms=400.0)
+    assert blind.rate_kbps >= 150.0 and told.rate_kbps < 80.0
+    assert told.detector.queue_ms > 300.0

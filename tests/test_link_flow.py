@@ -164,7 +164,7 @@ def test_what_is_sent_again_in_vain_rides_along_with_the_next_frame_and_makes_th
     assert resent(flow, 140.0) == [] and not flow.doubtful(140.0)
     assert flow.doubtful(150.0), "its answer is late"
     assert send(flow, 3, 152.0) == [1, 3], "it rides along with the next frame"
-    assert resent(flow, 190.0) == [] and resent(flow, 240.0) == [[1, 3]]
+    assert resent(flow, 158.0) == [] and resent(flow, 240.0) == [[1, 3]]
     ack(flow, [3], 250.0, 86.0, FrameStatus.OK)
     assert resent(flow, 300.0) == [] and not flow.doubtful(300.0), "a later frame was decoded: it is of no use any more"
 

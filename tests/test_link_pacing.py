@@ -4,7 +4,7 @@ import pytest
 
 from vidcodec.link.acks import AckQueue
 from vidcodec.link.framing import FrameStatus
-from vidcodec.link.pacing import ClockOffset, Flight, Heartbeat, Window, WindowedMinimum
+from vidcodec.link.pacing import ClockOffset, Flight, Heartbeat, Window, WindowedMinimum, WireCap
 
 
 def test_window_refuses_above_a_tenth_of_a_second_of_the_rate() -> None:
@@ -167,3 +167,21 @@ def test_ack_queue_stays_bounded() -> None:
     for number in range(10_000):
         queue.arrived(number, 0.0)
     assert len(queue.take(1.0)) == 32 and len(queue._entries) <= 128
+
+
+def test_cap_holds_frames_back_until_what_was_sent_has_drained() -> None:
+    cap = WireCap(80.0)  # 10 bytes a millisecond
+    assert not cap.full(0.0)
+    cap.frame(2000, 0.0)
+    assert cap.full(139.0) and not cap.full(141.0)
+
+
+def test_cap_counts_what_else_is_sent_but_not_how_the_two_connected() -> None:
+    cap = WireCap(80.0)
+    cap.settle(5000, 0.0)
+    assert not cap.full(0.0)
+    cap.frame(300, 0.0)
+    cap.settle(5300, 0.0)
+    assert not cap.full(0.0), "frames are not counted twice"
+    cap.settle(6300, 0.0)
+    assert cap.full(0.0) and not cap.full(71.0)

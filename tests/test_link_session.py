@@ -278,3 +278,17 @@ def test_connects_in_under_a_second_with_only_lo_up() -> None:
     )
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) < 1.0
+
+
+def test_everything_on_the_wire_stays_below_the_cap() -> None:
+    with pair(LinkOptions(bye_timeout_s=1.0, max_wire_kbps=60.0)) as (link, _, seen, _):
+        before, began_s = link.stats["wireBytesSent"], time.monotonic()
+        number = 0
+        while time.monotonic() - began_s < 4.0:
+            if link.can_send and link.send_frame(number, packet(number, 300)):
+                number += 1
+            time.sleep(0.01)
+        kbps = (link.stats["wireBytesSent"] - before) * 8 / 1000 / (time.monotonic() - began_s)
+        assert 45.0 < kbps < 63.0
+        assert eventually(lambda: len(seen.frames) == number)
+        assert link.budget_bytes(30.0) * 30 * 8 / 1000 < 40.0, "quality is planned for it, too"

@@ -28,6 +28,7 @@ NOWHERE = ("--connect", "http://127.0.0.1:9/whip#token=x")
         ((*NOWHERE, "--relay-only"), "TURN"),
         ((*NOWHERE, "--impair", "hail=3"), "hail"),
         ((*NOWHERE, "--reconnect-timeout", "-1"), "--reconnect-timeout"),
+        ((*NOWHERE, "--max-wire-kbps", "5"), "--max-wire-kbps 5"),
         (("--connect", "ftp://x", "--input", "sample"), "URL"),
         ((*NOWHERE, "--record", "x.mkv"), "--record"),
         ((*NOWHERE, "--demo", "x"), "--demo"),

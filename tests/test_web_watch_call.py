@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from call_commands import Command, read_report
 from watch_files import runtime
-from web_browser import START_S, chromium, eventually, within
+from web_browser import START_MS, START_S, chromium, eventually, within
 
 from vidcodec.watch.export import copy_runtime, export_model
 
@@ -17,7 +17,7 @@ PIXELS = """() => {
     const canvas = document.querySelector("#picture");
     return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].join();
 }"""
-WAIT_S = 60.0
+WAIT_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_frames_reach_a_browser_change_and_are_reported(call: tuple[Command, str
         page = browser.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.goto(url)
+        page.goto(url, timeout=START_MS)
         assert "token" not in eventually_text(page, "#status", "live") and "#" not in page.url
         eventually(lambda: page.evaluate(NUMBER) >= 3, page, WAIT_S)
         first, number = page.evaluate(PIXELS), page.evaluate(NUMBER)
@@ -70,12 +70,26 @@ def test_wrong_token_is_refused_and_the_right_one_then_lets_in(call: tuple[Comma
     address, _, token = url.partition("#token=")
     with chromium() as browser:
         page = browser.new_page()
-        page.goto(f"{address}#token={token[:-1]}x" if token[-1] != "x" else f"{address}#token={token[:-1]}y")
+        page.goto(f"{address}#token={token}x", timeout=START_MS)
         eventually_text(page, "#login-error", "This token was refused.")
         assert page.evaluate(NUMBER) == -1
         page.fill("#token", url)
         page.click("button")
         eventually(lambda: page.evaluate(NUMBER) >= 1, page, WAIT_S)
+
+
+def test_sender_whose_viewer_has_left_ends_in_order(call: tuple[Command, str]) -> None:
+    command, url = call
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(url, timeout=START_MS)
+        eventually(lambda: page.evaluate(NUMBER) >= 1, page, WAIT_S)
+        page.close(run_before_unload=False)
+        page = browser.new_page()
+        eventually(lambda: any("trying again" in line for line in command.err), page, WAIT_S)
+    command.send_signal(signal.SIGINT)
+    assert command.wait() == 0
+    assert not any(line.startswith("error") for line in command.err)
 
 
 def eventually_text(page: Any, selector: str, part: str) -> str:

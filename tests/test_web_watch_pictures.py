@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from watch_files import base64s, clip, codec, psnr_db, runtime
-from web_browser import START_S, chromium, within
+from web_browser import START_MS, START_S, chromium, within
 
 from vidcodec.codec import FRAME_SIZE
 from vidcodec.watch.export import copy_runtime, export_model
@@ -51,7 +51,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, WatchF
     try:
         with within(2 * START_S, "decoding pictures"), chromium() as browser:
             opened = browser.new_page()
-            opened.goto(server.url)
+            opened.goto(server.url, timeout=START_MS)
             yield opened, files
     finally:
         server.close()

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from web_browser import TEST_S, chromium, within
+from web_browser import START_MS, TEST_S, chromium, within
 
 from vidcodec.watch.files import WatchFiles
 from vidcodec.watch.server import WatchServer
@@ -51,7 +51,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
     try:
         with within(TEST_S, "playing frames"), chromium() as browser:
             opened = browser.new_page()
-            opened.goto(server.url)
+            opened.goto(server.url, timeout=START_MS)
             yield opened
     finally:
         server.close()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from watch_files import base64s, clip, codec
-from web_browser import TEST_S, chromium, within
+from web_browser import START_MS, TEST_S, chromium, within
 
 from vidcodec.errors import DamagedPacket
 from vidcodec.packet import Packet
@@ -54,7 +54,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
     try:
         with within(TEST_S, "reading symbols"), chromium() as browser:
             opened = browser.new_page()
-            opened.goto(server.url)
+            opened.goto(server.url, timeout=START_MS)
             yield opened, files.model
     finally:
         server.close()

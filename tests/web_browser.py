@@ -29,6 +29,8 @@ WAIT_MS = 20_000
 """For one thing to happen on a page. Generous: a machine that runs a test suite may be busy."""
 START_S = 120.0
 """For a browser to start, and to close: a second on a quiet machine, twenty seen on a busy one."""
+START_MS = 1000 * START_S
+"""The same for playwright: a page opens as soon as a browser has time for it."""
 TEST_S = 180.0
 """For one whole test; less than what any test may take (pyproject.toml), so that this limit tells the reason."""
 FLAGS = [

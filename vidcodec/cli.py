@@ -144,6 +144,7 @@ def link_options(options: argparse.Namespace) -> "LinkOptions":
         impair=impair,
         seed=options.seed,
         bye_timeout_s=BYE_TIMEOUT_S,
+        max_wire_kbps=getattr(options, "max_wire_kbps", None),
     )
 
 

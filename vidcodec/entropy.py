@@ -9,7 +9,6 @@ The coder emits 32-bit words; at 30 frames a second each byte costs 240 bit/s, s
 string inside the final interval, trailing zero bytes dropped.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -114,13 +113,11 @@ def _rows(tables: Tables, rows: ArrayLike) -> NDArray[np.int64]:
     return index
 
 
-def _runs(rows: list[int]) -> Iterator[tuple[int, int, int]]:
-    """(row, start, stop) of each run of equal numbers."""
-    start = 0
-    for row, run in groupby(rows):
-        stop = start + sum(1 for _ in run)
-        yield row, start, stop
-        start = stop
+def _runs(rows: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """(row, start, stop) of each run of equal numbers; there is at least one."""
+    cuts = ((rows[1:] != rows[:-1]).nonzero()[0] + 1).tolist()
+    starts = [0, *cuts]
+    return list(zip(rows[starts].tolist(), starts, [*cuts, len(rows)], strict=True))
 
 
 class SymbolEncoder:
@@ -158,11 +155,11 @@ def _encode(coder: Any, parts: list[tuple[Tables, ArrayLike, ArrayLike]]) -> Non
     if np.any((values < low) | (values > tables.highs[index])):
         raise ValueError("a symbol is outside its table")
     order = tables.order(index, np.repeat(np.arange(len(sizes)), sizes) if len(sizes) > 1 else None)
-    rows, offsets = index[order].tolist(), (values - low)[order]
+    rows, offsets = index[order], (values - low)[order]
     models = tables._models
     if len(rows) <= FEW:
         encode = coder.encode
-        for row, offset in zip(rows, offsets.tolist(), strict=True):
+        for row, offset in zip(rows.tolist(), offsets.tolist(), strict=True):
             encode(offset, models[row])
     else:
         for row, start, stop in _runs(rows):
@@ -202,15 +199,15 @@ class SymbolDecoder:
         """
         index = _rows(tables, rows)
         order = tables.order(index)
-        sorted_rows, models, decode = index[order].tolist(), tables._models, self._coder.decode
+        sorted_rows, models, decode = index[order], tables._models, self._coder.decode
         try:
             if len(sorted_rows) <= FEW:
-                offsets: ArrayLike = [decode(models[row]) for row in sorted_rows]
+                offsets: ArrayLike = [decode(models[row]) for row in sorted_rows.tolist()]
             else:
                 offsets = np.concatenate([decode(models[row], stop - start) for row, start, stop in _runs(sorted_rows)])
         except AssertionError as error:  # what constriction raises on impossible data
             raise DamagedPacket("packet body is not a valid entropy-coded stream") from error
         values = tables.lows[index]
-        if sorted_rows:
+        if order.size:
             values[order] += np.asarray(offsets, dtype=np.int32)
         return values.reshape(np.shape(rows))

@@ -3,6 +3,8 @@
 import gc
 import os
 import sys
+import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -51,10 +53,34 @@ def prepare(codec: Codec) -> None:
     The codec runs warm. What was loaded so far is left out of garbage collection, threads take turns every millisecond,
     and OpenCV, whose pictures here are small, works in the thread that calls it.
     """
-    import cv2
+    prepare_beside(codec)()
 
-    warm_up(codec)
-    cv2.setNumThreads(1)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.freeze()
+
+def prepare_beside(codec: Codec) -> Callable[[], None]:
+    """The same, the codec running warm in a thread. Call what is returned to wait for it, before the codec is used.
+
+    It raises what went wrong.
+    """
+    failures: list[BaseException] = []
+
+    def warm() -> None:
+        try:
+            warm_up(codec)
+        except BaseException as error:  # raised where it is waited for
+            failures.append(error)
+
+    thread = threading.Thread(target=warm, name="warm-up", daemon=True)
+    thread.start()
+
+    def ready() -> None:
+        import cv2
+
+        thread.join()
+        if failures:
+            raise failures[0]
+        cv2.setNumThreads(1)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        gc.collect()
+        gc.freeze()
+
+    return ready

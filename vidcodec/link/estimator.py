@@ -21,7 +21,11 @@ FALL = 0.92
 GAINS = (0.08, 0.4, 0.7)  # growth a second: near the last overuse, well below it, nothing known
 FASTER = (3.0, 9.0)  # times as much after a second without a queue: near the last overuse, elsewhere
 BASE_MEMORY_MS = 20_000.0
-MIN_WAITED, MIN_BUSY_MS = 3, 60.0
+PING_SLACK_MS = 30.0
+PROOF = 0.9
+"""A path carries more than it did when so much of that arrives and no queue stands."""
+
+MIN_WAITED, MIN_BUSY_MS, MIN_LARGER_BYTES = 3, 60.0, 500
 
 
 class Usage(Enum):
@@ -57,16 +61,18 @@ class DelayDetector:
         self.slope = 0.0
         self.unrest_ms = 0.0
 
-    def add(self, sent_ms: float, received_ms: float, excess_ms: float = 0.0) -> None:
+    def add(self, sent_ms: float, received_ms: float, excess_ms: float = 0.0, queue_ms: float | None = None) -> None:
         """Take one frame.
 
         Args:
             sent_ms: on our clock.
             received_ms: on the peer's clock.
             excess_ms: how much longer than others the frame is on the bottleneck, because it is larger; no queue.
+            queue_ms: how much longer it took than half a ping's round trip, where clocks were compared.
         """
         delay_ms = received_ms - sent_ms
-        self._base.add(sent_ms, delay_ms)
+        # A queue that stood before the first frame, and never drained since, is in no difference of delays.
+        self._base.add(sent_ms, delay_ms - max(0.0, (queue_ms or 0.0) - PING_SLACK_MS))
         met_ms = max(0.0, delay_ms - (self._base.value or 0.0) - excess_ms)
         self._recent.append(met_ms)
         if self._samples:
@@ -116,7 +122,7 @@ class BandwidthEstimator:
     """
 
     def __init__(self, initial_kbps: float, min_kbps: float = 20.0, max_kbps: float = 50_000.0) -> None:
-        self.rate_kbps = initial_kbps
+        self.rate_kbps = min(initial_kbps, max_kbps)
         self.detector = DelayDetector()
         self._min_kbps = min_kbps
         self._max_kbps = max_kbps
@@ -142,7 +148,7 @@ class BandwidthEstimator:
     def carried_kbps(self) -> float | None:
         """What the path carried while frames stood in its queue, None where too few did.
 
-        That is its capacity (packet dispersion), also where less was sent on average: a large frame alone makes a queue.
+        That is its capacity (packet dispersion), also where less was sent on average: a large frame makes a queue.
         """
         waited = [(sample.wire_bytes, sample.gap_ms) for sample in self._samples if sample.gap_ms is not None]
         busy_ms = sum(gap_ms for _, gap_ms in waited)
@@ -155,7 +161,9 @@ class BandwidthEstimator:
         """Share of frames lost in the last three seconds, 0..1."""
         return sum(lost for _, lost in self._fates) / len(self._fates) if self._fates else 0.0
 
-    def acknowledged(self, sent_ms: float, received_ms: float, wire_bytes: int, now_ms: float) -> None:
+    def acknowledged(
+        self, sent_ms: float, received_ms: float, wire_bytes: int, now_ms: float, *, queue_ms: float | None = None
+    ) -> None:
         """A frame arrived.
 
         Args:
@@ -163,15 +171,31 @@ class BandwidthEstimator:
             received_ms: on the peer's clock, whatever its offset.
             wire_bytes: its bytes on the wire.
             now_ms: on our clock.
+            queue_ms: how much longer it took than half a ping's round trip, None where clocks were not compared.
         """
         self._round_trip_ms += 0.1 * (min(now_ms - sent_ms, 2000.0) - self._round_trip_ms)
         excess_bytes = max(0.0, wire_bytes - self._mean_bytes) if self._samples else 0.0
-        self.detector.add(sent_ms, received_ms, excess_bytes * 8.0 / self._path_kbps)
+        own_ms = wire_bytes * 8.0 / self._path_kbps
+        self.detector.add(
+            sent_ms,
+            received_ms,
+            excess_bytes * 8.0 / self._path_kbps,
+            None if queue_ms is None else queue_ms - own_ms,
+        )
         self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, self._gap_ms(sent_ms, received_ms)))
         while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
             self._samples.popleft()
+        if len(self._samples) == 2 and self._capacity_kbps is None:
+            self._compare(*self._samples)
         self._fate(now_ms, False)
         self._update(now_ms)
+
+    def _compare(self, large: _Sample, small: _Sample) -> None:
+        """Of a call's first two frames, sent one after the other: what the path took longer for the larger one."""
+        longer_ms = (large.received_ms - large.sent_ms) - (small.received_ms - small.sent_ms)
+        if large.wire_bytes - small.wire_bytes >= MIN_LARGER_BYTES and longer_ms >= MIN_BUSY_MS:
+            kbps = (large.wire_bytes - small.wire_bytes) * 8.0 / longer_ms
+            self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, FALL * kbps))
 
     def _gap_ms(self, sent_ms: float, received_ms: float) -> float | None:
         """Time since the frame before arrived, if this one was there already and stood behind it."""
@@ -266,6 +290,8 @@ class BandwidthEstimator:
             gain, faster = unknown if known is None else below, FASTER[1]
         gain = min(gain * faster ** (self._free_ms / 1000.0), unknown)
         if known is not None and self.rate_kbps > 1.1 * known:
+            if received < PROOF * known:
+                return
             self._capacity_kbps = None
         self.rate_kbps = min(self._max_kbps, self.rate_kbps * (1.0 + gain) ** (since_ms / 1000.0))
 

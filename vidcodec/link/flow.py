@@ -21,7 +21,7 @@ from vidcodec.link.framing import (
     split_message,
 )
 from vidcodec.link.options import Acknowledgement
-from vidcodec.link.pacing import Flight, Window
+from vidcodec.link.pacing import Flight, Window, WireCap
 from vidcodec.link.repairs import DOUBT, MAX_RESENDS, SHORT_RTT_MS, USEFUL_MS, Repairs
 from vidcodec.packet import NUMBERS, unwrap
 from vidcodec.wire import wire_bytes
@@ -64,8 +64,11 @@ class Flow:
         counters: Counters,
         repair: str = "auto",
         first: int = 0,
+        *,
+        cap: WireCap | None = None,
     ) -> None:
         self.window = window
+        self.cap = cap
         self.estimator = estimator
         self._counters = counters
         self._repair = repair
@@ -86,6 +89,17 @@ class Flow:
         with self._lock:
             return self.window.is_open
 
+    def capped(self, now_ms: float) -> bool:
+        """Whether a frame would go beyond what the wire may be used for."""
+        with self._lock:
+            return self.cap is not None and self.cap.full(now_ms)
+
+    def settle(self, total_bytes: int, now_ms: float) -> None:
+        """So many bytes have crossed the wire in all, frames and everything else."""
+        with self._lock:
+            if self.cap is not None:
+                self.cap.settle(total_bytes, now_ms)
+
     def set_rate_kbps(self, rate_kbps: float) -> None:
         """Take a rate from outside."""
         with self._lock:
@@ -104,7 +118,7 @@ class Flow:
         packets = [packet for _, packet in frames]
         message = join_packets(packets)
         with self._lock:
-            if not self.window.is_open:
+            if not self.window.is_open or (self.cap is not None and self.cap.full(now_ms)):
                 self._counters.frames_refused += len(frames)
                 return None
             newest = frames[-1][0]
@@ -122,8 +136,11 @@ class Flow:
                     self._sent[earlier[packet]].repeated_with.append(newest)
             datagrams = split_message(message, self._message_id)
             self._message_id += 1
+            whole = sum(wire_bytes(len(datagram)) for datagram in datagrams)
+            if self.cap is not None:
+                self.cap.frame(whole, now_ms)
             for number, packet in frames:
-                size = sum(wire_bytes(len(datagram)) for datagram in datagrams) if number == newest else 0
+                size = whole if number == newest else 0
                 self.window.sent(Flight(number, size, now_ms))
                 self._sent[number] = _Sent(now_ms, size, packet)
             self._repairs.sent(now_ms)
@@ -136,13 +153,16 @@ class Flow:
             self._counters.payload_bytes_sent += sum(map(len, packets))
         return datagrams
 
-    def acknowledge(self, acks: Acks, now_ms: float, offset_ms: float | None) -> list[Acknowledgement]:
+    def acknowledge(
+        self, acks: Acks, now_ms: float, offset_ms: float | None, ping_ms: float | None = None
+    ) -> list[Acknowledgement]:
         """Read acknowledgements; returns what is news in them.
 
         Args:
             acks: as they came.
             now_ms: now.
             offset_ms: the peer's clock minus ours, None if it is not known.
+            ping_ms: round trip of the ping that told it.
         """
         news = []
         with self._lock:
@@ -166,10 +186,11 @@ class Flow:
                     flight = self.window.acknowledged(number, now_ms, None if sent.resends else held_ms)
                     if flight is not None and not sent.resends:
                         rtt_ms = max(now_ms - flight.sent_ms - held_ms, 0.0)
-                    self._estimate(entry, sent, rescued, now_ms)
                     if offset_ms is not None:
                         late_ms = entry.received_ms - offset_ms - sent.sent_ms
                         network_ms = (late_ms + CLOCK_WRAP_MS / 2) % CLOCK_WRAP_MS - CLOCK_WRAP_MS / 2
+                    queue_ms = None if network_ms is None or ping_ms is None else network_ms - 0.5 * ping_ms
+                    self._estimate(entry, sent, rescued, now_ms, queue_ms)
                 news.append(Acknowledgement(number, entry.status, rtt_ms, network_ms))
         return news
 
@@ -227,14 +248,14 @@ class Flow:
             return messages
 
     def _riding(self, now_ms: float) -> dict[bytes, int]:
-        """Packets that were sent again in vain and ride along with the next frame, oldest first, and their frames."""
+        """Packets that were sent again, once or in vain, and ride along with the next frame, oldest first."""
         if self._repair not in ("auto", "resend") or self._slow:
             return {}
         answer_ms = self.window.smoothed_rtt_ms
         return {
             sent.packet: number
             for number, sent in self._missing(now_ms)
-            if 0 < sent.resends < MAX_RESENDS and now_ms - sent.resent_ms >= answer_ms
+            if sent.resends == 1 or (1 < sent.resends < MAX_RESENDS and now_ms - sent.resent_ms >= answer_ms)
         }
 
     def missing(self, now_ms: float) -> bool:
@@ -285,7 +306,9 @@ class Flow:
         self._depth = 1
         return False
 
-    def _estimate(self, entry: AckEntry, sent: _Sent, rescued: bool, now_ms: float) -> None:
+    def _estimate(
+        self, entry: AckEntry, sent: _Sent, rescued: bool, now_ms: float, queue_ms: float | None = None
+    ) -> None:
         """Feed the estimator; a frame that only its repeat saved says nothing of delay, but of loss."""
         if sent.resends:
             self._counters.frames_rescued += 1
@@ -298,7 +321,7 @@ class Flow:
             # The peer's count of 0.1 ms ticks wraps every five days; this one goes on.
             step_ms = (entry.received_ms - self._arrival_ms + CLOCK_WRAP_MS / 2) % CLOCK_WRAP_MS - CLOCK_WRAP_MS / 2
             self._arrival_ms += step_ms
-            self.estimator.acknowledged(sent.sent_ms, self._arrival_ms, sent.wire_bytes, now_ms)
+            self.estimator.acknowledged(sent.sent_ms, self._arrival_ms, sent.wire_bytes, now_ms, queue_ms=queue_ms)
 
     def _message_lost(self, now_ms: float) -> None:
         self._loss_ms = now_ms

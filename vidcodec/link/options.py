@@ -30,6 +30,8 @@ class LinkOptions:
             machine and 150 elsewhere.
         adaptive: estimate that rate from acknowledgements; None for wherever the path may be narrow: to other
             machines, and through `impair`. Otherwise it stays until `set_rate_kbps`.
+        max_wire_kbps: what everything that is sent may take on the wire, headers included; None for no limit but the
+            path's.
         horizon_ms: how much of it may be un-acknowledged beyond one round trip.
         repair: what is done about losses: `resend` what is missing, `repeat` the previous packet in each message while
             messages are being lost, `auto` for the first where the round trip is short and else the second, or `none`.
@@ -45,6 +47,7 @@ class LinkOptions:
     ice: "IceOptions" = field(default_factory=_ice_options)
     rate_kbps: float | None = None
     adaptive: bool | None = None
+    max_wire_kbps: float | None = None
     horizon_ms: float = 60.0
     repair: str = "auto"
     ack_interval_ms: float = 0.0

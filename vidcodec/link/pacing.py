@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 RTT_MEMORY_MS = 10_000.0
 MAX_GIVEN_UP = 128
+BURST_MS = 60.0
 
 
 class WindowedMinimum:
@@ -128,6 +129,46 @@ class Window:
             return None
         self.in_flight_bytes -= entry[0].wire_bytes
         return entry[0]
+
+
+class WireCap:
+    """Keeps everything on the wire below a rate: a bucket that every byte fills and that drains at `kbps`.
+
+    Frames wait while more than `BURST_MS` are in it. What else goes out (statistics, beats, repairs, SCTP's own) is
+    only counted, so that frames make room for it.
+    """
+
+    def __init__(self, kbps: float) -> None:
+        self.kbps = kbps
+        self._level_bytes = 0.0
+        self._drained_ms: float | None = None
+        self._frames_bytes = 0
+        self._settled_bytes: int | None = None
+
+    def frame(self, size: int, now_ms: float) -> None:
+        """Datagrams of frames, `size` bytes in all, leave."""
+        self._drain(now_ms)
+        self._level_bytes += size
+        self._frames_bytes += size
+
+    def settle(self, total_bytes: int, now_ms: float) -> None:
+        """So many bytes have crossed the wire in all: count what was not frames, connecting left out."""
+        self._drain(now_ms)
+        other_bytes = total_bytes - self._frames_bytes
+        if self._settled_bytes is None:
+            self._settled_bytes = other_bytes
+        self._level_bytes += max(0, other_bytes - self._settled_bytes)
+        self._settled_bytes = max(self._settled_bytes, other_bytes)
+
+    def full(self, now_ms: float) -> bool:
+        """Whether a frame has to wait."""
+        self._drain(now_ms)
+        return self._level_bytes > self.kbps / 8.0 * BURST_MS
+
+    def _drain(self, now_ms: float) -> None:
+        passed_ms = 0.0 if self._drained_ms is None else max(0.0, now_ms - self._drained_ms)
+        self._drained_ms = now_ms
+        self._level_bytes = max(0.0, self._level_bytes - self.kbps / 8.0 * passed_ms)
 
 
 class Heartbeat:

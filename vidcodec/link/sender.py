@@ -16,12 +16,17 @@ from vidcodec.link.impair import Impairment
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
 from vidcodec.link.options import LinkOptions, SenderHandlers, ignore
-from vidcodec.link.pacing import Window
+from vidcodec.link.pacing import Window, WireCap
 from vidcodec.link.repairs import QUICK_MS
 from vidcodec.link.session import Session, clock_ms
 from vidcodec.link.whip import WhipClient, parse_url
 
 LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 150.0
+HIGHEST_KBPS = 50_000.0
+FRAMES_SHARE = 0.9
+"""Of `max_wire_kbps`, that frames are planned with: beats, statistics and SCTP's acknowledgements take the rest."""
+
+COMPARE_S = 0.3
 
 
 class SenderSession(Session):
@@ -35,18 +40,27 @@ class SenderSession(Session):
         open_path = local and options.impair is None
         rate_kbps = options.rate_kbps or (LOCAL_KBPS if open_path else REMOTE_KBPS)
         adaptive = not open_path if options.adaptive is None else options.adaptive
+        most_kbps = FRAMES_SHARE * (options.max_wire_kbps or float("inf"))
+        rate_kbps = min(rate_kbps, most_kbps)
         self.flow = Flow(
             Window(rate_kbps, options.horizon_ms),
-            BandwidthEstimator(rate_kbps) if adaptive else None,
+            BandwidthEstimator(rate_kbps, max_kbps=min(most_kbps, HIGHEST_KBPS)) if adaptive else None,
             self.counters,
             options.repair,
             hello.first,
+            cap=None if options.max_wire_kbps is None else WireCap(options.max_wire_kbps),
         )
         self.closed_callbacks.append(handlers.on_closed)
         self._repair_timer: asyncio.TimerHandle | None = None
 
     def _opened_channels(self) -> None:
         self.send_control(self.hello)
+
+    async def wait_compared(self) -> None:
+        """Wait for a ping over the path while it is empty, at most `COMPARE_S`: what frames take longer is a queue."""
+        until_ms = clock_ms() + 1000.0 * COMPARE_S
+        while self.offset.offset_ms is None and not self.closed.done() and clock_ms() < until_ms:
+            await asyncio.sleep(0.005)
 
     def _greeted(self, hello: Hello) -> None:
         try:
@@ -60,11 +74,13 @@ class SenderSession(Session):
 
     def _acks(self, acks: Acks) -> None:
         now_ms = clock_ms()
-        for news in self.flow.acknowledge(acks, now_ms, self.offset.offset_ms):
+        for news in self.flow.acknowledge(acks, now_ms, self.offset.offset_ms, self.offset.rtt_ms):
             self._call(self.handlers.on_ack, news)
         self._ticked(now_ms)
 
     def _ticked(self, now_ms: float) -> None:
+        if self.flow.cap is not None:
+            self.flow.settle(self.counters.snapshot(self._pc)["wireBytesSent"], now_ms)
         for number in self.flow.lost(now_ms):
             self._call(self.handlers.on_lost, number)
         self._repair()
@@ -119,7 +135,8 @@ class SenderLink(Link[SenderSession]):
     @property
     def can_send(self) -> bool:
         """Whether `send_frame` would take a frame now: ask before encoding one."""
-        return self._closed is None and self._session.flow.is_open
+        flow = self._session.flow
+        return self._closed is None and flow.is_open and not flow.capped(clock_ms())
 
     @property
     def doubtful(self) -> bool:
@@ -239,6 +256,7 @@ async def _connect(
         offer = await session.negotiation.offer(local)
         await session.negotiation.take_answer(await whip.offer(offer))
         peer = await session.wait_opened()
+        await session.wait_compared()
     except BaseException:
         await session.finish()
         await whip.delete()
