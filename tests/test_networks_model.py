@@ -78,6 +78,29 @@ def test_whole_pixel_motion_is_exact_inside_and_zero_motion_everywhere() -> None
     assert torch.allclose(moved[..., 8:56, 8:56], picture[..., 6:54, 11:59], atol=1e-4)
 
 
+def test_sharper_reading_keeps_what_stands_still_and_whole_pixels() -> None:
+    picture = torch.nn.functional.avg_pool2d(torch.rand(1, 3, 66, 66), 3, 1)
+    vectors = torch.zeros(1, 4, 4, 2, dtype=torch.int64)
+    whole = torch.ones(1, 1, 64, 64)
+    assert torch.equal(warp(picture, dense_flow(vectors, 64, 64), whole), picture)
+    vectors[..., 0] = 6
+    moved = warp(picture, dense_flow(vectors, 64, 64), whole)
+    assert torch.allclose(moved[..., 8:56, 8:56], picture[..., 8:56, 11:59], atol=1e-4)
+    vectors[..., 0] = 7  # a half pixel: bilinear blurs, bicubic less
+    soft, sharp = (warp(picture, dense_flow(vectors, 64, 64), whole * k)[..., 8:56, 8:56] for k in (0, 1))
+    assert float(sharp.var()) > 1.05 * float(soft.var())
+    between = warp(picture, dense_flow(vectors, 64, 64), whole * 0.25)[..., 8:56, 8:56]
+    assert torch.allclose(between, 0.75 * soft + 0.25 * sharp, atol=1e-6)
+
+
+def test_memory_learns_how_sharply_to_read(model) -> None:
+    reference = Reference(torch.rand(1, 3, 64, 64), torch.rand(1, TINY.memory, 8, 8) - 0.5)
+    vectors = torch.full((1, 4, 4, 2), 3)
+    model.warped(reference, vectors).picture.square().mean().backward()
+    assert float(model.sharpness.weight.grad.abs().max()) > 0
+    model.zero_grad()
+
+
 def test_laplace_bits_are_a_distribution() -> None:
     for log_scale in (0.5, 2.0, 4.0, 6.5):
         values = torch.arange(-2000.0, 2001.0)
