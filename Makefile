@@ -28,7 +28,8 @@ check: $(STAMP)
 fuzz: $(STAMP)
 	VIDCODEC_FUZZ=20 $(BIN)/python -m pytest tests/test_link_fuzz.py
 
-# Symbols of every frame of every development clip, in both precisions and with one and two threads: half an hour.
+# Symbols of every frame of every development clip, in both precisions and with one and two threads: some ten minutes
+# on one core.
 long: $(STAMP)
 	VIDCODEC_LONG=1 $(BIN)/python -m pytest tests/test_determinism.py
 

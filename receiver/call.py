@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from receiver.decoding import FrameDecoder, PacketQueue, Verdict
+from receiver.decoding import FrameDecoder, PacketQueue, Spacing, Verdict
 from receiver.display import Window
 from receiver.measuring import Measurer
 from receiver.showing import CallView, Figures
@@ -105,6 +105,7 @@ class Call:
         self._link = link
         self._side = side
         self._packets = PacketQueue()
+        self._spacing = Spacing(hello.fps)
         self._pictures: Mailbox[Decoded] = Mailbox()
         self._to_measure: queue.Queue[Shown | None] = queue.Queue(maxsize=45)
         self._unsent: list[ShownFrame] = []
@@ -289,10 +290,11 @@ class Call:
         while not self._packets.drained:
             frame = self._packets.get(0.02)
             verdicts = [] if frame is None else decoder.push(frame)
+            hurry = len(verdicts) > 1 or not self._packets.empty
             for verdict in [*verdicts, *decoder.expire(time.monotonic() * 1000.0)]:
-                self._judge(verdict, decoder.newest)
+                self._judge(verdict, decoder.newest, hurry)
 
-    def _judge(self, verdict: Verdict, newest: int | None) -> None:
+    def _judge(self, verdict: Verdict, newest: int | None, hurry: bool = True) -> None:
         frame = verdict.frame
         self._link.report(frame.number, verdict.status)
         if verdict.status is not FrameStatus.OK or verdict.picture is None:
@@ -311,6 +313,7 @@ class Call:
             self._newest_decoded = frame.number
             received_ns = round(frame.received_ms * 1e6)
             decoded = Decoded(frame.number, verdict.picture, received_ns, time.monotonic_ns())
+            time.sleep(self._spacing.wait_s(frame, time.monotonic(), hurry))
             if self._window is None and self._camera is None:
                 self._show(decoded)
             else:

@@ -25,6 +25,7 @@ Picture = NDArray[np.uint8]
 MAX_QUEUED = 64
 LATE_MS = 100.0
 STATES = 32
+MOST_SPACE_S = 0.05
 MAX_WAITING = 16
 WAIT_MS = 250.0
 """What overtook another, and what is sent again, comes within that. A sender whose repairs fail does not wait for our
@@ -78,6 +79,12 @@ class PacketQueue:
                 return
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        with self._changed:
+            return not self._frames
+
+    @property
     def drained(self) -> bool:
         """Whether the queue is closed and empty."""
         with self._changed:
@@ -88,6 +95,25 @@ class PacketQueue:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+class Spacing:
+    """When a picture is due: two frames of one message arrived at once, and were captured one after the other.
+
+    Only what needs no hurry is held back, and never for longer than one frame's time.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._frame_s = min(1.0 / fps, MOST_SPACE_S)
+        self._received_ms = float("-inf")
+        self._shown_s = float("-inf")
+
+    def wait_s(self, frame: Frame, now_s: float, hurry: bool) -> float:
+        """How long to hold the picture of `frame` back; `hurry`: others wait behind it."""
+        together = frame.received_ms == self._received_ms and not hurry
+        wait_s = min(max(0.0, self._shown_s + self._frame_s - now_s), self._frame_s) if together else 0.0
+        self._received_ms, self._shown_s = frame.received_ms, now_s + wait_s
+        return wait_s
 
 
 @dataclass(frozen=True, slots=True)

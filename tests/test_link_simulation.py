@@ -25,7 +25,7 @@ def test_sending_again_costs_less_and_repairs_more_than_carrying_each_packet_twi
     assert resent.freezes < repeated.freezes and len(resent.shown) > len(repeated.shown)
 
 
-@pytest.mark.parametrize(("rate", "fps", "one_way_ms"), [(100, 20.0, 140.0), (60, 17.0, 150.0), (40, 14.0, 200.0)])
+@pytest.mark.parametrize(("rate", "fps", "one_way_ms"), [(100, 24.0, 130.0), (60, 20.0, 140.0), (40, 18.0, 150.0)])
 def test_narrow_path_carries_a_moving_picture_without_building_up_delay(
     rate: int, fps: float, one_way_ms: float
 ) -> None:
@@ -34,3 +34,11 @@ def test_narrow_path_carries_a_moving_picture_without_building_up_delay(
     assert seen.fps(40.0) >= fps and seen.one_way_ms(0.95) <= one_way_ms
     early, late = seen.delays[: len(seen.delays) // 2], seen.delays[len(seen.delays) // 2 :]
     assert sum(late) / len(late) < sum(early) / len(early) + 20.0
+
+
+@pytest.mark.parametrize("rate", [40, 60])
+def test_call_begins_without_filling_the_queue_of_a_narrow_path(rate: int) -> None:
+    call = SimulatedCall(f"delay=20,rate={rate}", 150.0)
+    seen = call.run(4.0)
+    assert max(seen.delays[1:]) < 350.0, "all but the first frame, which is the largest"
+    assert seen.fps(4.0) > 15.0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from delta_codec import DeltaCodec, pictures
 
-from receiver.decoding import LATE_MS, MAX_QUEUED, WAIT_MS, FrameDecoder, PacketQueue, is_intra
+from receiver.decoding import LATE_MS, MAX_QUEUED, WAIT_MS, FrameDecoder, PacketQueue, Spacing, is_intra
 from vidcodec.link.framing import FrameStatus
 from vidcodec.link.options import Frame
 
@@ -155,3 +155,23 @@ def test_intra_packets_are_told_by_their_header() -> None:
     frames = coded(intra=frozenset({7}))
     assert [frame.number for frame in frames if is_intra(frame.packet)] == [0, 7]
     assert not is_intra(b"")
+
+
+def test_second_frame_of_a_message_is_shown_a_frame_later() -> None:
+    spacing = Spacing(30.0)
+    assert spacing.wait_s(Frame(0, b"", 100.0), 0.110, False) == 0.0
+    assert spacing.wait_s(Frame(1, b"", 100.0), 0.121, False) == pytest.approx(1 / 30 - 0.011)
+    assert spacing.wait_s(Frame(2, b"", 166.0), 0.176, False) == 0.0, "it came by itself"
+
+
+def test_frames_that_others_wait_behind_are_not_held_back() -> None:
+    spacing = Spacing(30.0)
+    spacing.wait_s(Frame(0, b"", 100.0), 0.110, False)
+    assert spacing.wait_s(Frame(1, b"", 100.0), 0.121, True) == 0.0
+    assert spacing.wait_s(Frame(2, b"", 100.0), 0.200, False) == 0.0, "it is late enough already"
+
+
+def test_slow_source_holds_nothing_back_for_long() -> None:
+    spacing = Spacing(0.01)
+    spacing.wait_s(Frame(0, b"", 100.0), 0.110, False)
+    assert spacing.wait_s(Frame(1, b"", 100.0), 0.110, False) <= 0.05

@@ -8,39 +8,62 @@ from web_browser import START_MS, TEST_S, chromium, within
 from vidcodec.watch.files import WatchFiles
 from vidcodec.watch.server import WatchServer
 
-PLAY = """async ({ decodeMs, fps, seconds, lost }) => {
-    const { FrameDecoder } = await import("/watch/decoding.js");
-    const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-    const clock = () => performance.now();
-    const told = { shown: [], reports: {}, dropped: 0, asked: [] };
-    // A sender as docs/link.md has it: after bad news it predicts from what was decoded last.
-    let [newest, decoded, broken] = [-1, -1, false];
-    const hooks = {
-        report: (number, status) => {
-            told.reports[number] = status;
-            if (status === 1) decoded = Math.max(decoded, number);
-            else if (status > 1) broken = true;
-        },
-        refresh: (have, reason) => { told.asked.push([have, reason]); broken = true; },
-        dropped: (count) => { told.dropped += count; },
-        show: ({ number, receivedMs }) => told.shown.push([number, clock() - receivedMs]),
-    };
-    const codec = { read: () => ({}), blank: () => ({}), decode: async () => { await sleep(decodeMs); return {}; } };
-    const decoder = new FrameDecoder(codec, hooks, clock);
-    const began = clock();
-    for (let number = 0; number < fps * seconds; number += 1) {
-        await sleep(Math.max(0, began + (number * 1000) / fps - clock()));
+SENDER = """
+    // As docs/link.md has it: after bad news it predicts from what was decoded last.
+    let [number, newest, decoded, broken] = [0, -1, -1, false];
+    let settings = null;
+    const clock = () => performance.timeOrigin + performance.now();
+    const send = () => {
         const reference = broken ? decoded : newest;
         broken = false;
         newest = number;
         const distance = reference < 0 || number - reference > 63 ? 0 : number - reference;
         const bits = ((number << 22) | ((distance === 1) << 21)) >>> 0;
         const bytes = [bits >>> 24, (bits >>> 16) & 255, 0, 0, ...(distance === 1 ? [] : [distance])];
-        if (!lost.includes(number)) decoder.push({ number, bytes: Uint8Array.from(bytes), receivedMs: clock() });
+        const packet = { number, bytes: Uint8Array.from(bytes), receivedMs: clock() };
+        if (!settings.lost.includes(number)) postMessage(packet);
         else setTimeout(() => { broken = true; }, 100); // it sees that no acknowledgement comes
-        decoder.expire();
-    }
-    await sleep(500);
+        number += 1;
+        if (number < settings.frames) setTimeout(send, settings.beganMs + (number * 1000) / settings.fps - clock());
+        else setTimeout(() => postMessage(null), 500);
+    };
+    onmessage = ({ data }) => {
+        if (data.frames) {
+            settings = { ...data, beganMs: clock() };
+            send();
+        } else if (data.status === 1) decoded = Math.max(decoded, data.number);
+        else broken = true;
+    };
+"""
+PLAY = """async ({ sender, decodeMs, fps, frames, lost }) => {
+    const { FrameDecoder } = await import("/watch/decoding.js");
+    const clock = () => performance.timeOrigin + performance.now();
+    const told = { shown: [], reports: {}, dropped: 0, asked: [] };
+    const worker = new Worker(URL.createObjectURL(new Blob([sender], { type: "text/javascript" })));
+    const hooks = {
+        report: (number, status) => {
+            told.reports[number] = status;
+            worker.postMessage({ number, status });
+        },
+        refresh: (have, reason) => { told.asked.push([have, reason]); worker.postMessage({ status: 3 }); },
+        dropped: (count) => { told.dropped += count; },
+        show: ({ number, receivedMs }) => told.shown.push([number, clock() - receivedMs]),
+    };
+    // Decoding holds its thread up, as WebAssembly does.
+    const decode = async () => {
+        for (const until = clock() + decodeMs; clock() < until;);
+        return {};
+    };
+    const decoder = new FrameDecoder({ read: () => ({}), blank: () => ({}), decode }, hooks, clock);
+    const over = new Promise((done) => {
+        worker.onmessage = ({ data }) => {
+            if (data === null) return done();
+            decoder.push(data);
+            return decoder.expire();
+        };
+    });
+    worker.postMessage({ fps, frames, lost });
+    await over;
     return told;
 }"""
 
@@ -59,7 +82,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def play(page: Any, decode_ms: float, lost: tuple[int, ...] = ()) -> dict[str, Any]:
     """Four seconds at 25 frames a second with a decoder that takes so long."""
-    told: dict[str, Any] = page.evaluate(PLAY, {"decodeMs": decode_ms, "fps": 25, "seconds": 4, "lost": list(lost)})
+    told: dict[str, Any] = page.evaluate(
+        PLAY, {"sender": SENDER, "decodeMs": decode_ms, "fps": 25, "frames": 100, "lost": list(lost)}
+    )
     return told
 
 

@@ -22,7 +22,8 @@ from vidcodec.bench.viewers import Browser
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError, PeerError
 from vidcodec.settings import without_options
-from vidcodec.watch.files import default_folder
+from vidcodec.watch.files import WatchFiles, default_folder
+from vidcodec.weights import load_weights
 
 if TYPE_CHECKING:
     import aiohttp
@@ -74,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_shared(parser, "input", "bitrate", "duration", "threads", input="sample", duration=20.0)
     options = parser.parse_args(argv)
     check_shared(options)
+    check_files(options.watch_files or default_folder())
     result = {
         "input": Path(options.input).name,
         "cores": os.cpu_count(),
@@ -89,6 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
     print(markdown(result))
     return 0
+
+
+def check_files(folder: Path) -> None:
+    """Raises InputError when a browser would not find what it needs there: it would be waited for in vain."""
+    weights = load_weights("s")
+    missing = WatchFiles.find(folder, str(weights.card["model_id"]), weights.sha256).missing
+    if missing:
+        raise InputError(missing)
 
 
 def call(fps: float, options: argparse.Namespace) -> dict[str, Any]:

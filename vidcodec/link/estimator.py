@@ -22,7 +22,7 @@ GAINS = (0.08, 0.4, 0.7)  # growth a second: near the last overuse, well below i
 FASTER = (3.0, 9.0)  # times as much after a second without a queue: near the last overuse, elsewhere
 BASE_MEMORY_MS = 20_000.0
 PING_SLACK_MS = 30.0
-PROOF = 0.9
+PROOF = 0.75
 """A path carries more than it did when so much of that arrives and no queue stands."""
 
 MIN_WAITED, MIN_BUSY_MS, MIN_LARGER_BYTES = 3, 60.0, 500

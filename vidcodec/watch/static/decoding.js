@@ -63,7 +63,12 @@ export class FrameDecoder {
   async work() {
     this.busy = true;
     try {
-      for (let frame = this.next(); frame; frame = this.next()) await this.handle(frame);
+      for (;;) {
+        await arrivals();
+        const frame = this.next();
+        if (!frame) break;
+        await this.handle(frame);
+      }
     } finally {
       this.busy = false;
     }
@@ -139,4 +144,14 @@ export class FrameDecoder {
     const have = this.states.size ? Math.max(...this.states.keys()) : null;
     this.hooks.refresh(have, reason);
   }
+}
+
+const { port1, port2 } = new MessageChannel();
+
+// Lets every packet in that came while the thread was held up by decoding: a message to ourselves comes after theirs.
+function arrivals() {
+  return new Promise((resolve) => {
+    port1.onmessage = resolve;
+    port2.postMessage(null);
+  });
 }

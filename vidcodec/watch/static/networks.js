@@ -93,7 +93,7 @@ async function create(facts, graphs, runtime, where) {
   ort.env.logLevel = "error";
   const open = (bytes) => ort.InferenceSession.create(bytes, { executionProviders: [where], graphOptimizationLevel: "all" });
   const sessions = { warp: await open(graphs.warp), decode: await open(graphs.decode) };
-  return new Networks(ort, facts, sessions, where === "wasm" ? `WebAssembly, ${threads} thread${threads > 1 ? "s" : ""}` : "WebGPU");
+  return new Networks(ort, facts, sessions, where === "wasm" ? `WebAssembly, ${threads}\u00a0thread${threads > 1 ? "s" : ""}` : "WebGPU");
 }
 
 // The quickest of a few frames with something in them, in ms, and the last one's pixels. Also warms up.

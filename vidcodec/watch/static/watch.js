@@ -141,13 +141,13 @@ function figures() {
   const gone = sum(dropped);
   const delays = shown.map((frame) => frame.shownMs - frame.receivedMs);
   const times = shown.map((frame) => frame.symbolsMs + frame.networkMs);
-  const ms = (values, share) => (values.length ? `${percentile(values, share).toFixed(1)} ms` : "–");
+  const ms = (values, share) => (values.length ? `${percentile(values, share).toFixed(1)}\u00a0ms` : "–");
   const rows = {
     fps: `${(shown.length / seconds).toFixed(1)} of ${senderFps.toFixed(0)} frames/s`,
     rate: `${((sum(bytes) * 8) / 1000 / seconds).toFixed(1)} kbit/s`,
-    decode: `${ms(times, 0.5)}, p95 ${ms(times, 0.95)}`,
+    decode: `${ms(times, 0.5)}, p95\u00a0${ms(times, 0.95)}`,
     parts: `${ms(shown.map((f) => f.symbolsMs), 0.5)} + ${ms(shown.map((f) => f.networkMs), 0.5)}`,
-    delay: `${ms(delays, 0.5)}, p95 ${ms(delays, 0.95)}`,
+    delay: `${ms(delays, 0.5)}, p95\u00a0${ms(delays, 0.95)}`,
     dropped: String(gone),
     where,
   };
