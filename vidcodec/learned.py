@@ -54,20 +54,11 @@ class LearnedCodec(Codec):
         try:
             self.tables: dict[str, Tables] = read_tables(arrays)
             self.scales = IntegerScales(arrays, sizes.groups)
-            self.model = VideoModel(sizes)
-            weights = {
-                name.removeprefix("net."): torch.from_numpy(np.array(a, np.float32))
-                for name, a in arrays.items()
-                if name.startswith("net.")
-            }
-            missing = {n for n in self.model.state_dict() if not n.startswith("scales.")} - set(weights)
-            if missing:
-                raise ValueError(f"{len(missing)} tensors are missing, such as {sorted(missing)[0]}")
-            self.model.load_state_dict(weights, strict=False)
+            self.model = self.plain_model()
         except (KeyError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"weights of {model_id} do not fit this version: {reason}; reinstall") from error
-        self.model.to(device).eval().requires_grad_(False)
+        self.model.to(device)
         self.model.freeze(device)
         packed = device.type == "cpu" and pack(self.model, precision)
         self._autocast = precision != torch.float32 and not packed
@@ -76,6 +67,22 @@ class LearnedCodec(Codec):
         self._cost = np.log2(y.sum(1, keepdims=True)) - np.log2(np.maximum(y, 1e-3))
         name = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[precision]
         self.info = CodecInfo(model_id, sha256, device.type, name, LEVELS)
+
+    def plain_model(self) -> VideoModel:
+        """The networks as they are written, in fp32 on the CPU: not laid out for a device. Raises ValueError or
+        RuntimeError when the arrays do not fit."""
+        model = VideoModel(self.sizes)
+        weights = {
+            name.removeprefix("net."): torch.from_numpy(np.array(a, np.float32))
+            for name, a in self.arrays.items()
+            if name.startswith("net.")
+        }
+        missing = {n for n in model.state_dict() if not n.startswith("scales.")} - set(weights)
+        if missing:
+            raise ValueError(f"{len(missing)} tensors are missing, such as {sorted(missing)[0]}")
+        model.load_state_dict(weights, strict=False)
+        model.eval().requires_grad_(False).freeze(torch.device("cpu"))
+        return model
 
     @classmethod
     def load(

@@ -69,14 +69,12 @@ def export_model(folder: Path, weights: Path | None = None) -> Path:
     from vidcodec.weights import load_weights
 
     loaded = load_weights("s", weights)
-    # In single precision a codec lays its layers out for this very CPU; in any other they are the plain modules, with
-    # their weights in single precision all the same.
-    codec = LearnedCodec.load("s", "cpu", "bf16", weights=weights)
+    codec = LearnedCodec.load("s", "cpu", "fp32", weights=weights)
     try:
         described, arrays = describe(loaded, codec.info.model_id)
     except (KeyError, ValueError) as error:
         raise InputError(f"weights {loaded.path}: {error}; not of this version") from error
-    files = {"symbols.bin": arrays, **{f"{name}.onnx": graph for name, graph in graphs(codec.model).items()}}
+    files = {"symbols.bin": arrays, **{f"{name}.onnx": graph for name, graph in graphs(codec.plain_model()).items()}}
     held = model_folder(folder, loaded.sha256)
     for name, data in {**files, "symbols.json": described}.items():  # the description last: it says that all is there
         _write(held / name, data)
