@@ -1,6 +1,12 @@
 """What a process does before a call."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 from delta_codec import DeltaCodec
 
 from vidcodec.codec import Frame, State, load_codec
@@ -49,3 +55,12 @@ def test_scene_moves() -> None:
 
 def test_threads_asked_for_are_taken() -> None:
     assert call_threads(3) == 3 and 1 <= call_threads(None) <= 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted where Linux lists them")
+@pytest.mark.parametrize("end", ["sender", "receiver"])
+def test_no_thread_of_numpy_spins_beside_a_call(end: str) -> None:
+    code = f"import os, {end}.__main__, numpy; a = numpy.ones((512, 512)); a @ a; print(len(os.listdir('/proc/self/task')))"
+    free = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    ran = subprocess.run([sys.executable, "-c", code], env=free, capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.split() == ["1"]
