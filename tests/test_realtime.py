@@ -60,7 +60,8 @@ def test_threads_asked_for_are_taken() -> None:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted where Linux lists them")
 @pytest.mark.parametrize("end", ["sender", "receiver"])
 def test_no_thread_of_numpy_spins_beside_a_call(end: str) -> None:
-    code = f"import os, {end}.__main__, numpy; a = numpy.ones((512, 512)); a @ a; print(len(os.listdir('/proc/self/task')))"
+    product = "import numpy; a = numpy.ones((512, 512)); a @ a"
+    code = f"import os, {end}.__main__; {product}; print(len(os.listdir('/proc/self/task')))"
     free = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
     ran = subprocess.run([sys.executable, "-c", code], env=free, capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.split() == ["1"]
