@@ -114,9 +114,7 @@ def check_options(options: argparse.Namespace) -> None:
         if value is not None and not 0 < value <= 16_384:
             raise UsageError(f"--{name} {value:g}: must be above zero and at most 16384")
     if options.max_wire_kbps is not None and not LEAST_WIRE_KBPS <= options.max_wire_kbps <= 1e6:
-        raise UsageError(
-            f"--max-wire-kbps {options.max_wire_kbps:g}: must be {LEAST_WIRE_KBPS:g} to 1000000"
-        )
+        raise UsageError(f"--max-wire-kbps {options.max_wire_kbps:g}: must be {LEAST_WIRE_KBPS:g} to 1000000")
     if not 0 <= options.reconnect_timeout < float("inf"):
         raise UsageError(f"--reconnect-timeout {options.reconnect_timeout:g}: must be 0 or more")
     if options.demo is not None:
