@@ -176,7 +176,7 @@ class Browser(Nobody):
         file = Path(self._folder.name) / "DevToolsActivePort"
         until_s = time.monotonic() + START_S
         while time.monotonic() < until_s and self._process.poll() is None:
-            with contextlib.suppress(OSError, ValueError):  # not written yet
+            with contextlib.suppress(OSError, ValueError, IndexError):  # not written yet
                 return int(file.read_text().splitlines()[0])
             time.sleep(0.05)
         self.__exit__()
