@@ -138,8 +138,7 @@ def load_codec(
     Args:
         model: one of `MODELS`.
         device: `auto` (CUDA where there is a GPU), `cpu` or `cuda`.
-        precision: `auto` (half on CUDA; on a CPU bf16 for `s` where its instructions have it, else single), `fp32`,
-            `fp16` or `bf16`.
+        precision: `auto` (half on CUDA, single on a CPU), `fp32`, `fp16` or `bf16`.
         threads: CPU threads for the network; by default torch's own choice.
         weights: a safetensors file instead of the bundled one.
 

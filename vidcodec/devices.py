@@ -7,13 +7,12 @@ from vidcodec.errors import UsageError
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def choose_device(device: str, precision: str, cpu_half: bool = False) -> tuple[torch.device, torch.dtype]:
+def choose_device(device: str, precision: str) -> tuple[torch.device, torch.dtype]:
     """Turn `--device` and `--precision` into torch's words.
 
     Args:
         device: `auto` (CUDA where there is a GPU), `cpu` or `cuda`.
         precision: `auto` (half on CUDA, single on a CPU), `fp32`, `fp16` or `bf16`.
-        cpu_half: whether `auto` means bf16 on a CPU that multiplies it in hardware.
 
     Raises:
         UsageError: CUDA is asked for and not there, or the precision is none a CPU is good for.
@@ -25,21 +24,12 @@ def choose_device(device: str, precision: str, cpu_half: bool = False) -> tuple[
         raise UsageError("--device cuda: no CUDA device here; use --device cpu")
     where = torch.device("cuda" if device == "cuda" or (device == "auto" and available) else "cpu")
     if precision == "auto":
-        if where.type == "cuda":
-            return where, torch.float16
-        return where, torch.bfloat16 if cpu_half and multiplies_bf16() else torch.float32
+        return where, torch.float16 if where.type == "cuda" else torch.float32
     if precision not in _PRECISIONS:
         raise UsageError(f"--precision {precision}: choose auto, fp32, fp16 or bf16")
     if precision == "fp16" and where.type == "cpu":
         raise UsageError("--precision fp16 needs a GPU; use fp32 or bf16 on a CPU")
     return where, _PRECISIONS[precision]
-
-
-def multiplies_bf16() -> bool:
-    """Whether this CPU multiplies bf16 in hardware; elsewhere it is emulated, and slower than single precision."""
-    # Torch has no public name for it: where the private one is gone, single precision is right, only slower.
-    known = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return any(ask() for ask in known if ask is not None)
 
 
 def limit_threads(threads: int | None) -> None:

@@ -99,7 +99,7 @@ class LearnedCodec(Codec):
             UsageError: the device or precision is not to be had here.
             InputError: the weights cannot be read or do not fit.
         """
-        where, dtype = choose_device(device, precision, cpu_half=True)
+        where, dtype = choose_device(device, precision)
         limit_threads(threads)
         loaded = load_weights(model, weights)
         try:
