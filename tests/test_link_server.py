@@ -181,7 +181,7 @@ async def test_requests_that_are_no_offer_get_their_status() -> None:
 
 
 async def test_slow_body_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidcodec.link.server.BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("vidcodec.link.door.BODY_TIMEOUT_S", 0.2)
     with ReceiverServer("127.0.0.1:0", HELLO) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         head = f"POST /whip HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n"

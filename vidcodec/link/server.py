@@ -1,7 +1,6 @@
 """The receiver's server: WHIP endpoint (RFC 9725), token, limits, one sender at a time."""
 
 import asyncio
-import hmac
 import logging
 import secrets
 import ssl
@@ -11,9 +10,9 @@ from pathlib import Path
 from aiohttp import web
 
 from vidcodec.errors import PeerError, UsageError
+from vidcodec.link.door import read_offer, refusal
 from vidcodec.link.ice import (
     MAX_SDP_BYTES,
-    check_sdp,
     check_servers,
     is_loopback,
     make_peer_connection,
@@ -24,10 +23,8 @@ from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Hello, check_hello
 from vidcodec.link.options import LinkOptions, ReceiverHandlers
 from vidcodec.link.receiver import Policy, ReceiverSession
-from vidcodec.link.session import clock_ms
 from vidcodec.link.whip import PATH, Target, check_token, parse_listen
 
-BODY_TIMEOUT_S = 5.0
 STALE_MS = 1500.0
 
 
@@ -138,30 +135,15 @@ class ReceiverServer:
         await asyncio.gather(*(session.finish() for session in list(self._sessions.values())))
 
     def _refuse(self, request: web.Request) -> web.Response | None:
-        """The answer to a request without the right token, None for one with it."""
-        address = request.remote or "?"
-        if self._limit.blocked(address, clock_ms()):
-            return web.Response(status=429, text="too many wrong tokens\n", headers={"Retry-After": "60"})
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        right = hmac.compare_digest(token.strip().encode(errors="replace"), self.token.encode())
-        if right and scheme.lower() == "bearer":
-            return None
-        self._limit.failed(address, clock_ms())
-        return web.Response(status=401, text="token refused\n", headers={"WWW-Authenticate": "Bearer"})
+        return refusal(request, self.token, self._limit)
 
     async def _post(self, request: web.Request) -> web.Response:
-        refusal = self._refuse(request)
-        if refusal is not None:
-            return refusal
-        if request.content_type != "application/sdp":
-            return web.Response(status=415, text="send application/sdp\n")
-        try:
-            offer = await asyncio.wait_for(request.text(), BODY_TIMEOUT_S)
-            check_sdp(offer)
-        except (TimeoutError, asyncio.TimeoutError):
-            return web.Response(status=408, text="body came too slowly\n")
-        except (PeerError, UnicodeDecodeError, LookupError) as error:
-            return web.Response(status=400, text=f"{error}\n")
+        refused = self._refuse(request)
+        if refused is not None:
+            return refused
+        offer = await read_offer(request)
+        if isinstance(offer, web.Response):
+            return offer
         self._end_stale()
         if len(self._sessions) + self._starting >= self._max_peers:
             return web.Response(
@@ -196,9 +178,9 @@ class ReceiverServer:
         )
 
     async def _delete(self, request: web.Request) -> web.Response:
-        refusal = self._refuse(request)
-        if refusal is not None:
-            return refusal
+        refused = self._refuse(request)
+        if refused is not None:
+            return refused
         session = self._sessions.get(request.match_info["session"])
         if session is None:
             return web.Response(status=404, text="no such session\n")

@@ -8,7 +8,6 @@ The files hold nothing secret and need no token.
 """
 
 import asyncio
-import hmac
 import logging
 import queue
 import secrets
@@ -22,13 +21,14 @@ from typing import Any
 from aiohttp import web
 
 from vidcodec.errors import PeerError
-from vidcodec.link.ice import MAX_SDP_BYTES, check_sdp, is_loopback, make_peer_connection, reachable_address
+from vidcodec.link.door import read_offer, refusal
+from vidcodec.link.ice import MAX_SDP_BYTES, is_loopback, make_peer_connection, reachable_address
 from vidcodec.link.limits import AttemptLimit
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Hello
 from vidcodec.link.options import LinkOptions, SenderHandlers
 from vidcodec.link.sender import SenderLink, SenderSession
-from vidcodec.link.server import BODY_TIMEOUT_S, STALE_MS
+from vidcodec.link.server import STALE_MS
 from vidcodec.link.whip import Target, WhipClient, check_token
 from vidcodec.watch.files import PAGE, TYPES, WatchFiles
 from vidcodec.web.server import Listener
@@ -148,32 +148,17 @@ class WatchServer:
             return web.Response(status=404, text="no such page\n")
         return web.FileResponse(path, headers={"Content-Type": TYPES[path.suffix]})
 
-    def _refusal(self, request: web.Request) -> web.Response | None:
-        """The answer to a request without the right token, None for one with it."""
-        address, now_ms = request.remote or "?", time.monotonic() * 1000.0
-        if self._limit.blocked(address, now_ms):
-            return web.Response(status=429, text="too many wrong tokens\n", headers={"Retry-After": "60"})
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        right = hmac.compare_digest(token.strip().encode(errors="replace"), self.token.encode())
-        if right and scheme.lower() == "bearer":
-            return None
-        self._limit.failed(address, now_ms)
-        return web.Response(status=401, text="token refused\n", headers={"WWW-Authenticate": "Bearer"})
+    def _refuse(self, request: web.Request) -> web.Response | None:
+        return refusal(request, self.token, self._limit)
 
     async def _offered(self, request: web.Request) -> web.Response:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
-        if request.content_type != "application/sdp":
-            return web.Response(status=415, text="send application/sdp\n")
+        refused = self._refuse(request)
+        if refused is not None:
+            return refused
         address = request.remote or "127.0.0.1"
-        try:
-            offer = reveal(await asyncio.wait_for(request.text(), BODY_TIMEOUT_S), address)
-            check_sdp(offer)
-        except (TimeoutError, asyncio.TimeoutError):
-            return web.Response(status=408, text="body came too slowly\n")
-        except (PeerError, UnicodeDecodeError, LookupError) as error:
-            return web.Response(status=400, text=f"{error}\n")
+        offer = await read_offer(request, lambda text: reveal(text, address))
+        if isinstance(offer, web.Response):
+            return offer
         await self._end_stale()
         with self._lock:
             wanted = None if self._sessions else self._wanted
@@ -247,9 +232,9 @@ class WatchServer:
         self._links.put(SenderLink(loop, session, WhipClient(self._target(self._listener.host, PAGE)), peer))
 
     async def _left(self, request: web.Request) -> web.Response:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
+        refused = self._refuse(request)
+        if refused is not None:
+            return refused
         session = self._sessions.get(request.match_info["session"])
         if session is None:
             return web.Response(status=404, text="no such session\n")
