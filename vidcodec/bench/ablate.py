@@ -5,7 +5,6 @@ figures.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from vidcodec.bdrate import Curve, bjontegaard
 from vidcodec.bench.clips import Clip, find_clips, read_clip
+from vidcodec.bench.output import add_out, write_run
 from vidcodec.bench.tables import table
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import UsageError
 from vidcodec.learned import LearnedCodec
 from vidcodec.networks.config import PATCH, ModelConfig
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="vidcodec bench ablate", description=__doc__)
     parser.add_argument("--clips", nargs="+", required=True, metavar="DIR|FILE", help="folders or files of video")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_out(parser)
     add_shared(parser, "frames", "weights", "device", "precision", "threads", frames=FRAMES, device="cpu", threads=1)
     options = parser.parse_args(argv)
     check_shared(options)
@@ -96,12 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name != WHOLE
     ]
     result = {"model_id": whole.info.model_id, "frames": options.frames, "qualities": QUALITIES, "rows": rows}
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "ablate.json").write_text(json.dumps(result, indent=1), "utf-8")
-    except OSError as error:
-        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
-    print(markdown(result))
+    write_run(options.out, "ablate", result, markdown(result))
     return 0
 
 

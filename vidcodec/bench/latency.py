@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcodec.bench.clips import find_clips, read_clip
+from vidcodec.bench.output import add_out, load_average, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.bench.videotrack import run_track
 from vidcodec.cli import add_shared, check_shared
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vidcodec bench latency", description=__doc__)
     parser.add_argument("--models", nargs="*", default=MODELS, metavar="NAME", help="default: %(default)s")
     parser.add_argument("--no-track", action="store_true", help="leave out aiortc's video track")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_out(parser)
     add_shared(parser, "input", "bitrate", "duration", "device", "precision", "threads", input="sample", duration=10.0)
     options = parser.parse_args(argv)
     check_shared(options)
@@ -51,16 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.no_track:
         console.print(f"{TRACK}: {options.duration:g} s", highlight=False)
         rows.append(track(options))
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    load = load_average()
     result = {"input": Path(options.input).name, "cores": os.cpu_count(), "load": load, "rows": rows, "notes": notes}
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "latency.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        (options.out / "latency.md").write_text(markdown(result), "utf-8")
-    except OSError as error:
-        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
+    write_run(options.out, "latency", result, markdown(result))
     plot(rows, options.out / "latency.png")
-    print(markdown(result))
     return 0
 
 

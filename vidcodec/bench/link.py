@@ -6,7 +6,6 @@ with an intra frame after each loss. `--link-only` sends packets without picture
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 from vidcodec.bench import linkpackets
 from vidcodec.bench.callfigures import VALUES_PER_FRAME, Course, ShownFrame, back_after_s, figures, step_figures
 from vidcodec.bench.networks import GOOD, OPEN_KBPS, Network, choose
+from vidcodec.bench.output import add_out, load_average, write_run
 from vidcodec.bench.tables import mse_text, number, table
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.errors import InputError, PeerError
+from vidcodec.errors import PeerError
 
 TRACK = "vp8-track"
 CODECS = ("s", TRACK, "svtav1")
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--packet-bytes", type=int, default=linkpackets.PACKET_BYTES, metavar="N", help="of --link-only"
     )
     parser.add_argument("--fps", type=float, default=linkpackets.FPS, metavar="F", help="of --link-only")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_out(parser)
     add_shared(parser, "bitrate", "device", "precision", "threads", "seed", bitrate=40.0)
     options = parser.parse_args(argv)
     check_shared(options)
@@ -68,13 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         result = run(options, say)
         name, text = "calls", markdown(result)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        (options.out / f"{name}.md").write_text(text, "utf-8")
-    except OSError as error:
-        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
-    print(text)
+    write_run(options.out, name, result, text)
     return 0
 
 
@@ -106,7 +100,7 @@ def run(options: argparse.Namespace, say: Callable[[str], object]) -> dict[str, 
                 curve = curve or calls.reference(clip, options.seconds)
                 row["mse_ratio"] = round(row["mse"] / at_rate(curve, row["wire_kbps"]), 2)
                 row["reference"] = [[round(kbps, 1), mse] for kbps, mse in curve]
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    load = load_average()
     return {
         "bitrate_kbps": options.bitrate,
         "open_kbps": OPEN_KBPS,

@@ -8,7 +8,6 @@ of at least the greater of three mean gaps and the mean gap plus 150 ms.
 
 import argparse
 import multiprocessing
-import os
 import random
 import threading
 import time
@@ -19,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from vidcodec.bench.callfigures import freezes
+from vidcodec.bench.output import load_average
 from vidcodec.bench.tables import number, table
 from vidcodec.errors import PeerError, UsageError
 from vidcodec.packet import HEADER_BYTES, MAX_DISTANCE, NUMBERS, Header, Packet
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, say: Callable[[str], object]) -> dict[str, 
     for text, network in networks:
         say(f"{text or 'no impairment'}: {options.seconds:g} s")
         rows.append(measure(text, network, options))
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    load = load_average()
     return {
         "fps": options.fps,
         "packet_bytes": options.packet_bytes,

@@ -18,10 +18,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from vidcodec.bench.output import add_out, load_average, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.bench.viewers import Browser, Nobody, Reader, Stuck, find_browser
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.errors import InputError, PeerError, UsageError
+from vidcodec.errors import PeerError, UsageError
 from vidcodec.settings import without_options
 
 VIEWERS: dict[str, tuple[str, Callable[[], Nobody]]] = {
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--viewers", nargs="*", choices=VIEWERS, default=list(VIEWERS), help="default: all")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: %(default)s")
     parser.add_argument("--fps", type=float, metavar="F", help="default: what the source gives")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_out(parser)
     add_shared(parser, "input", "model", "bitrate", "duration", "threads", input="sample", duration=10.0)
     options = parser.parse_args(argv)
     check_shared(options)
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             viewer = viewers[(turn + place) % len(viewers)]
             console.print(f"round {turn + 1} of {options.rounds}: {VIEWERS[viewer][0]}", highlight=False)
             calls[viewer].append(call(viewer, options))
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    load = load_average()
     result = {
         "input": Path(options.input).name,
         "model": options.model,
@@ -73,13 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rows": rows_of(calls),
         "notes": notes,
     }
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "page.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        (options.out / "page.md").write_text(markdown(result), "utf-8")
-    except OSError as error:
-        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
-    print(markdown(result))
+    write_run(options.out, "page", result, markdown(result))
     return 0
 
 

@@ -6,10 +6,8 @@ Simoncelli 2016) and beside JPEG and JPEG 2000 that may spend no more bytes on e
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from vidcodec.baselines.scaling import bicubic
 from vidcodec.baselines.still import STILLS, StillSettings, decode_still, encode_still
+from vidcodec.bench.output import add_out, write_run
 from vidcodec.bench.pictures import read_pictures
 from vidcodec.bench.tables import mse_text, number, table
 from vidcodec.cli import add_shared, check_shared
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", nargs="+", metavar="FILE|DIR", help="video of people never trained on")
     parser.add_argument("--pictures", nargs="+", metavar="FILE|DIR", help="pictures that are no portraits")
     parser.add_argument("--most", type=int, default=60, metavar="N", help="pictures of each set (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_out(parser)
     add_shared(parser, "device", "precision", "threads", device="cpu")
     options = parser.parse_args(argv)
     check_shared(options)
@@ -88,13 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "surprise": surprise(rows),
         "notes": notes,
     }
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "paper.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        (options.out / "paper.md").write_text(markdown(result), "utf-8")
-    except OSError as error:
-        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
-    print(markdown(result))
+    write_run(options.out, "paper", result, markdown(result))
     return 0
 
 

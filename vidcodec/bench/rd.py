@@ -18,6 +18,7 @@ from vidcodec.bench.cache import Cache, default_folder
 from vidcodec.bench.clips import Clip, find_clips, read_clip
 from vidcodec.bench.coders import MODELS, ModelSpec, Spec, default_specs, find_spec
 from vidcodec.bench.measure import Point, measure
+from vidcodec.bench.output import add_out, save
 from vidcodec.bench.plots import plot_clip, plot_means
 from vidcodec.bench.remote import RemoteDecoder
 from vidcodec.bench.summary import MSE_MARKS, RATE_MARKS_KBPS, clip_deltas, summarise, to_json
@@ -84,7 +85,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--clips", nargs="+", required=True, metavar="DIR|FILE", help="folders or files of video")
     parser.add_argument("--codecs", nargs="+", metavar="NAME", help="what to measure (default: everything there is)")
     parser.add_argument("--anchor", default=ANCHOR, help="what BD-rate is against (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_out(parser)
     parser.add_argument("--cache", type=Path, default=default_folder(), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--no-cache", action="store_true", help="measure everything again, keep nothing")
     parser.add_argument(
@@ -239,12 +240,7 @@ def write(
         "columns": list(Point.columns()),
         "points": [list(point.to_json().values()) for point in points],
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "rd.json").write_text(dump(result), "utf-8")
-        (folder / "rd.md").write_text(markdown(result), "utf-8")
-    except OSError as error:
-        raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from error
+    save(folder, {"rd.json": dump(result), "rd.md": markdown(result)})
     return result
 
 

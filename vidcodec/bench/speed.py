@@ -6,7 +6,6 @@ the code that was timed.
 """
 
 import argparse
-import json
 import math
 import os
 import platform
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from vidcodec.bench.clips import Clip, find_clips, read_clip
 from vidcodec.bench.coders import MODELS, Decoder, Encoder, ModelSpec, Spec, find_spec
+from vidcodec.bench.output import add_out, load_average, save, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vidcodec bench speed", description=__doc__)
     parser.add_argument("--clips", nargs="+", metavar="DIR|FILE", help="video to code (default: a synthetic one)")
     parser.add_argument("--codecs", nargs="+", metavar="NAME", help="default: our models and the peers at full size")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_out(parser)
     parser.add_argument(
         "--backends", action="store_true", help="only compare the backends that can run the networks of `s`, and stop"
     )
@@ -84,12 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from vidcodec.bench.backends import compare_all
 
         page = _alone(compare_all, options.weights)
-        try:
-            options.out.mkdir(parents=True, exist_ok=True)
-            (options.out / "backends.md").write_text(page, "utf-8")
-        except OSError as error:
-            raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
         print(page)
+        save(options.out, {"backends.md": page})
         return 0
     from rich.console import Console
 
@@ -113,13 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "notes": notes,
         "stages": [{k: _rounded(v) for k, v in asdict(stage).items()} for stage in stages],
     }
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "speed.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        (options.out / "speed.md").write_text(markdown(result), "utf-8")
-    except OSError as error:
-        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
-    print(markdown(result))
+    write_run(options.out, "speed", result, markdown(result))
     return 0
 
 
@@ -290,7 +280,7 @@ def machine(threads: int, device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "peak_1x1_gmac_per_s": round(_conv_peak(256, 1, cuda), 1),
         "peak_3x3_gmac_per_s": round(_conv_peak(128, 3, cuda), 1),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "load": load_average(),
     }
 
 

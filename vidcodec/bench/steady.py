@@ -17,9 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vidcodec.bench.output import add_out, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import UsageError
 
 PARTS = ("endless", "still", "rate", "precision", "low")
 RD = Path("docs/results/rd.json")
@@ -54,13 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["parts"] = {part: result["parts"][part] for part in PARTS if part in result["parts"]}
     result["targets"] = targets(result["parts"])
     text = markdown(result)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "steady.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        (options.out / "steady.md").write_text(text, "utf-8")
-    except OSError as error:
-        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
-    print(text)
+    write_run(options.out, "steady", result, text)
     return 0
 
 
@@ -74,7 +69,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--after-s", type=float, default=3.0, metavar="S", help="windows of part rate begin here (default: %(default)g)"
     )
     parser.add_argument("--rd", type=Path, default=RD, metavar="FILE", help="for part low (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_out(parser)
     names = ("model", "weights", "frames", "quality", "device", "precision", "threads", "seed")
     add_shared(parser, *names, device="cpu", quality=16, threads=1)
     options = parser.parse_args(argv)

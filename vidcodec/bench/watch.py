@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidcodec.bench.output import add_out, load_average, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.bench.viewers import Browser
 from vidcodec.cli import add_shared, check_shared
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--rates", nargs="*", type=float, default=list(RATES), metavar="FPS", help="frames a second (default: 10 15 30)"
     )
     parser.add_argument("--watch-files", type=Path, metavar="DIR", help="what `export-web` wrote (default: its own)")
-    parser.add_argument("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="default: %(default)s")
+    add_out(parser)
     add_shared(parser, "input", "bitrate", "duration", "threads", input="sample", duration=20.0)
     options = parser.parse_args(argv)
     check_shared(options)
@@ -81,15 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "cores": os.cpu_count(),
         "duration_s": options.duration,
         "rows": [call(fps, options) for fps in options.rates],
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "load": load_average(),
     }
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "watch.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-        (options.out / "watch.md").write_text(markdown(result), "utf-8")
-    except OSError as error:
-        raise InputError(f"--out {options.out}: cannot be written ({error.strerror})") from error
-    print(markdown(result))
+    write_run(options.out, "watch", result, markdown(result))
     return 0
 
 

@@ -1,0 +1,60 @@
+"""Where a benchmark's figures go: DIR/NAME.json and DIR/NAME.md, and the same page on the screen."""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vidcodec.errors import InputError
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Add `--out DIR`, which is looked at when it is parsed: what took an hour to measure is not lost at its end."""
+    help_text = "folder for the figures (default: %(default)s)"
+    parser.add_argument("--out", type=output_folder, default="bench-out", metavar="DIR", help=help_text)
+
+
+def output_folder(text: str) -> Path:
+    """The folder of this name, which need not exist yet.
+
+    Raises:
+        InputError: it could not be made or written.
+    """
+    folder = Path(text)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--out {text}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out {text}: {there} cannot be written; give a folder that can")
+    return folder
+
+
+def write_run(folder: Path, name: str, result: Mapping[str, Any], page: str) -> None:
+    """Print the page, then write it and the figures, NAME.md and NAME.json: a disk that is full loses neither.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    print(page)
+    save(folder, {f"{name}.json": json.dumps(result, indent=1) + "\n", f"{name}.md": page})
+
+
+def save(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write texts, by the name of their file, into a folder that is made where there is none.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, "utf-8")
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from error
+
+
+def load_average() -> float | None:
+    """How many processes wanted a core in the last minute; None where the system does not say."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
