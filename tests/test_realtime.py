@@ -65,3 +65,14 @@ def test_no_thread_of_numpy_spins_beside_a_call(end: str) -> None:
     free = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
     ran = subprocess.run([sys.executable, "-c", code], env=free, capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.split() == ["1"]
+
+
+def test_process_that_ends_while_the_codec_runs_warm_ends_in_order() -> None:
+    program = (
+        "from vidcodec.codec import load_codec\n"
+        "from vidcodec.realtime import prepare_beside\n"
+        "prepare_beside(load_codec('seed', 'cpu', 'fp32', 1))\n"
+        "raise SystemExit(4)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (4, "")

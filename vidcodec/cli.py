@@ -75,6 +75,9 @@ SHARED: dict[str, dict[str, Any]] = {
 BYE_TIMEOUT_S = 6.0
 """A receiver on a busy machine measures what it has shown before it answers the goodbye."""
 
+MOST_KBPS = 1e6
+"""Raw pictures take less at any frame rate that a camera has, and other codecs take no larger number."""
+
 ENDINGS = {"record": (".mkv", ".mp4", ".vdc"), "snapshot": (".png",)}
 
 
@@ -116,6 +119,8 @@ def check_shared(options: argparse.Namespace) -> None:
         value = getattr(options, name, None)
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"--{name} {value:g}: must be above zero")
+    if (getattr(options, "bitrate", None) or 0) > MOST_KBPS:
+        raise UsageError(f"--bitrate {options.bitrate:g}: is in kbit/s and at most {MOST_KBPS:g}")
     if getattr(options, "quality", None) is not None:
         if options.quality < 0:
             raise UsageError(f"--quality {options.quality}: must be 0 or more")

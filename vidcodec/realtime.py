@@ -59,7 +59,8 @@ def prepare(codec: Codec) -> None:
 def prepare_beside(codec: Codec) -> Callable[[], None]:
     """The same, the codec running warm in a thread. Call what is returned to wait for it, before the codec is used.
 
-    It raises what went wrong.
+    It raises what went wrong. A process that ends before waits for the thread all the same: torch aborts one that ends
+    while it computes, and the exit status would be that of the abort.
     """
     failures: list[BaseException] = []
 
@@ -69,7 +70,7 @@ def prepare_beside(codec: Codec) -> Callable[[], None]:
         except BaseException as error:  # raised where it is waited for
             failures.append(error)
 
-    thread = threading.Thread(target=warm, name="warm-up", daemon=True)
+    thread = threading.Thread(target=warm, name="warm-up")
     thread.start()
 
     def ready() -> None:

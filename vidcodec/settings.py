@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcodec.errors import InputError, UsageError
-from vidcodec.logs import logs_json, set_up_logging
+from vidcodec.logs import set_up_logging
 
 PREFIX = "VIDCODEC_"
 OTHER_VARIABLES = frozenset(
@@ -87,7 +87,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None, command: 
     set_up_logging("warning", "--log-json" in words or os.environ.get(variable("log-json"), "").strip().lower() in TRUE)
     # What argparse leaves as it was is not on the command line; lists grow from what is there, so they begin as None.
     blank = {action.dest: None if _is_list(action) else _UNSET for action in actions.values()}
-    options = _parse_words(parser, words, argparse.Namespace(**blank))
+    options = parse_words(parser, words, argparse.Namespace(**blank))
     origins = {name: "" for name, action in actions.items() if getattr(options, action.dest) is not blank[action.dest]}
     rivals = _rivals(parser)
 
@@ -132,12 +132,14 @@ def without_options(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _parse_words(
-    parser: argparse.ArgumentParser, words: Sequence[str], options: argparse.Namespace
+def parse_words(
+    parser: argparse.ArgumentParser, words: Sequence[str] | None, options: argparse.Namespace | None = None
 ) -> argparse.Namespace:
-    """The parser's own work. Where the log is JSON, its complaint must not be a page of usage on stderr."""
-    if not logs_json():
-        return parser.parse_args(words, options)
+    """The parser's own work, its complaint in one line and not below a page of usage.
+
+    Raises:
+        UsageError: words that make no sense to the parser.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -145,7 +147,8 @@ def _parse_words(
     except SystemExit as end:
         if not end.code:
             raise
-        raise UsageError(said.getvalue().strip().rpartition("error: ")[2] or "the options make no sense") from None
+        reason = said.getvalue().strip().rpartition("error: ")[2] or "the options make no sense"
+        raise UsageError(f"{reason}; --help lists the options") from None
 
 
 def options_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:

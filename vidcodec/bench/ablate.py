@@ -21,6 +21,7 @@ from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import UsageError
 from vidcodec.learned import LearnedCodec
 from vidcodec.networks.config import PATCH, ModelConfig
+from vidcodec.settings import parse_words
 
 Arrays = Mapping[str, NDArray[Any]]
 QUALITIES = (4, 14, 24, 36)
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", nargs="+", required=True, metavar="DIR|FILE", help="folders or files of video")
     add_out(parser)
     add_shared(parser, "frames", "weights", "device", "precision", "threads", frames=FRAMES, device="cpu", threads=1)
-    options = parser.parse_args(argv)
+    options = parse_words(parser, argv)
     check_shared(options)
     from rich.console import Console
     from rich.progress import track

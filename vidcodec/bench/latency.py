@@ -21,7 +21,7 @@ from vidcodec.bench.videotrack import run_track
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError, PeerError, UsageError
 from vidcodec.report import STAGES, Percentiles
-from vidcodec.settings import without_options
+from vidcodec.settings import parse_words, without_options
 
 MODELS = ("s", "seed")
 TRACK = "VP8 in aiortc's video track"
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-track", action="store_true", help="leave out aiortc's video track")
     add_out(parser)
     add_shared(parser, "input", "bitrate", "duration", "device", "precision", "threads", input="sample", duration=10.0)
-    options = parser.parse_args(argv)
+    options = parse_words(parser, argv)
     check_shared(options)
     from rich.console import Console
 

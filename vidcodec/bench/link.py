@@ -18,6 +18,7 @@ from vidcodec.bench.output import add_out, load_average, write_run
 from vidcodec.bench.tables import mse_text, number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import PeerError
+from vidcodec.settings import parse_words
 
 TRACK = "vp8-track"
 CODECS = ("s", TRACK, "svtav1")
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fps", type=float, default=linkpackets.FPS, metavar="F", help="of --link-only")
     add_out(parser)
     add_shared(parser, "bitrate", "device", "precision", "threads", "seed", bitrate=40.0)
-    options = parser.parse_args(argv)
+    options = parse_words(parser, argv)
     check_shared(options)
     if options.seconds <= 0 or (options.soak is not None and options.soak <= 0):
         parser.error("--seconds and --soak must be above zero")

@@ -23,7 +23,7 @@ from vidcodec.bench.tables import number, table
 from vidcodec.bench.viewers import Browser, Nobody, Reader, Stuck, find_browser
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import PeerError, UsageError
-from vidcodec.settings import without_options
+from vidcodec.settings import parse_words, without_options
 
 VIEWERS: dict[str, tuple[str, Callable[[], Nobody]]] = {
     "none": ("no page", Nobody),
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fps", type=float, metavar="F", help="default: what the source gives")
     add_out(parser)
     add_shared(parser, "input", "model", "bitrate", "duration", "threads", input="sample", duration=10.0)
-    options = parser.parse_args(argv)
+    options = parse_words(parser, argv)
     check_shared(options)
     if options.rounds < 1:
         raise UsageError(f"--rounds {options.rounds}: must be 1 or more")

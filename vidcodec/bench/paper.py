@@ -22,6 +22,7 @@ from vidcodec.cli import add_shared, check_shared
 from vidcodec.codec import FRAME_SIZE, Codec, load_codec
 from vidcodec.errors import InputError, UsageError
 from vidcodec.metrics import mse
+from vidcodec.settings import parse_words
 
 Frame = NDArray[np.uint8]
 Coder = Callable[[Frame], tuple[Frame, int | None]]
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--most", type=int, default=60, metavar="N", help="pictures of each set (default: %(default)s)")
     add_out(parser)
     add_shared(parser, "device", "precision", "threads", device="cpu")
-    options = parser.parse_args(argv)
+    options = parse_words(parser, argv)
     check_shared(options)
     if options.most < 1:
         raise UsageError(f"--most {options.most}: must be 1 or more")

@@ -25,6 +25,7 @@ from vidcodec.bench.summary import MSE_MARKS, RATE_MARKS_KBPS, clip_deltas, summ
 from vidcodec.bench.tables import clip_table, rd_table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError, UsageError, VidcodecError
+from vidcodec.settings import parse_words
 
 ANCHOR = "x264-veryfast"
 HALF_SIZE = ("vp8@2", "svtav1@2")
@@ -94,7 +95,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--lpips", action="store_true", help="also LPIPS (AlexNet); needs its weights, see docs")
     parser.add_argument("--no-plots", action="store_true", help="no PNG files")
     add_shared(parser, "frames", "device", "precision", device="cpu")
-    return parser.parse_args(argv)
+    return parse_words(parser, argv)
 
 
 def _specs(options: argparse.Namespace) -> tuple[list[Spec], list[str]]:

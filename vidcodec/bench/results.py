@@ -16,6 +16,7 @@ from vidcodec.bench import latency, link, linkpackets, paper, rd, soak, speed, s
 from vidcodec.bench.summary import by_codec_and_clip, curve_of
 from vidcodec.bench.tables import bits_words, mse_text, number, short_table, spread
 from vidcodec.errors import InputError, UsageError
+from vidcodec.settings import parse_words
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TAKEN = (
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--readme", type=Path, default=Path("README.md"), metavar="FILE", help="default: %(default)s")
     parser.add_argument("--take", type=Path, metavar="DIR", help="first copy what the benchmarks wrote there")
     parser.add_argument("--check", action="store_true", help="write nothing; end with 3 if a file is out of date")
-    options = parser.parse_args(argv)
+    options = parse_words(parser, argv)
     folder = options.docs / "results"
     if options.check and options.take:
         raise UsageError("--check and --take exclude each other: give one")

@@ -27,6 +27,7 @@ from vidcodec.bench.output import add_out, load_average, save, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError
+from vidcodec.settings import parse_words
 
 Frame = NDArray[np.uint8]
 
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of --backends: another model of the kind of `s`")
     add_shared(parser, "frames", "threads", "device", "precision", device="cpu")
-    options = parser.parse_args(argv)
+    options = parse_words(parser, argv)
     check_shared(options)
     if options.backends:
         from vidcodec.bench.backends import compare_all

@@ -21,6 +21,7 @@ from vidcodec.bench.output import add_out, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import UsageError
+from vidcodec.settings import parse_words
 
 PARTS = ("endless", "still", "rate", "precision", "low")
 RD = Path("docs/results/rd.json")
@@ -72,7 +73,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_out(parser)
     names = ("model", "weights", "frames", "quality", "device", "precision", "threads", "seed")
     add_shared(parser, *names, device="cpu", quality=16, threads=1)
-    options = parser.parse_args(argv)
+    options = parse_words(parser, argv)
     check_shared(options)
     for rate in options.rates:
         if not 0 < rate < float("inf"):

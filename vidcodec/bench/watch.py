@@ -22,7 +22,7 @@ from vidcodec.bench.tables import number, table
 from vidcodec.bench.viewers import Browser
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError, PeerError
-from vidcodec.settings import without_options
+from vidcodec.settings import parse_words, without_options
 from vidcodec.watch.files import WatchFiles, default_folder
 from vidcodec.weights import load_weights
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--watch-files", type=Path, metavar="DIR", help="what `export-web` wrote (default: its own)")
     add_out(parser)
     add_shared(parser, "input", "bitrate", "duration", "threads", input="sample", duration=20.0)
-    options = parser.parse_args(argv)
+    options = parse_words(parser, argv)
     check_shared(options)
     check_files(options.watch_files or default_folder())
     result = {

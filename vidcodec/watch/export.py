@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vidcodec.cli import add_shared
 from vidcodec.errors import InputError, UsageError
+from vidcodec.settings import parse_words
 from vidcodec.watch.files import RUNTIME_FILES, default_folder, model_folder
 
 RUNTIME = "onnxruntime-web@1.30.0"
@@ -44,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = make_parser().parse_args(argv)
+    options = parse_words(make_parser(), argv)
     folder: Path = options.out or default_folder()
     if not options.no_model:
         held = export_model(folder, Path(options.weights) if options.weights else None)
