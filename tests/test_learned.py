@@ -106,6 +106,22 @@ def test_still_picture_costs_almost_nothing(codec, frames) -> None:
     assert min(sizes[1:]) <= 15
 
 
+@pytest.mark.parametrize("quality", [0, 10])
+def test_bits_of_a_frame_without_motion_are_worth_their_error(codec, frames, quality) -> None:
+    state, seen, silent = codec.blank_state(), frames[0], 0
+    for _ in range(40):
+        packet, after = codec.encode(seen, state, quality)
+        symbols = codec.decode_symbols(packet)
+        if packet.header.distance and not symbols.vectors.any():
+            gain = np.mean((seen / 255.0 - state.picture / 255.0) ** 2 - (seen / 255.0 - after.picture / 255.0) ** 2)
+            level = codec.sizes.level(quality, packet.header.number, False)
+            assert not symbols.y.any() or codec.sizes.weight(level) * seen[..., 0].size * gain >= 8 * len(packet.body)
+            assert symbols.y.any() or np.array_equal(after.picture, state.picture)
+            silent += not symbols.y.any()
+        state = after
+    assert silent > 0
+
+
 def test_older_reference_is_followed_and_a_wrong_one_refused(codec, frames) -> None:
     _, states = encode_all(codec, frames[:3], 25)
     packet, after = codec.encode(frames[3], states[0], 25, number=3)

@@ -23,6 +23,7 @@ from vidcodec.codec import FRAME_SIZE, Codec, CodecInfo, Frame, State, next_head
 from vidcodec.devices import choose_device, limit_threads
 from vidcodec.entropy import Tables
 from vidcodec.errors import DamagedPacket, InputError
+from vidcodec.metrics import mse
 from vidcodec.networks.config import CELL, LEVELS, ModelConfig
 from vidcodec.networks.integer import IntegerScales, Ints, checkerboard
 from vidcodec.networks.model import Reference, VideoModel, news_of
@@ -116,7 +117,11 @@ class LearnedCodec(Codec):
         return packet, after
 
     def encode_symbols(self, frame: Frame, state: State, header: Header) -> tuple[Packet, State, FrameSymbols]:
-        """`encode` with a header given, returning the frame's symbols too."""
+        """`encode` with a header given, returning the frame's symbols too.
+
+        Symbols are chosen one by one, each for what it seems to be worth. Where nothing moved the whole frame is judged
+        again by its pixels: if its bits buy too little error, none are sent and the last picture stands.
+        """
         intra, level = self._level(header)
         vectors = np.zeros((CELLS, CELLS, 2), np.int64)
         if not intra:
@@ -128,8 +133,21 @@ class LearnedCodec(Codec):
             with self._cast():
                 y = self.model.analyse(x, context, self._quality(level)).float()
             chosen, means = self.choose(torch.nan_to_num(y), context, vectors, intra, level)
+        coded = self._coded(chosen, context, header, level, means)
+        if not intra and not vectors.any() and chosen.y.any():
+            packet, after, _ = coded
+            weight = self.sizes.weight(level) * FRAME_SIZE**2
+            if weight * (mse(frame, state.picture) - mse(frame, after.picture)) < 8 * len(packet.body):
+                silent = with_side(vectors, np.zeros_like(chosen.y), self.sizes.groups)
+                return self._coded(silent, context, header, level)
+        return coded
+
+    def _coded(
+        self, chosen: FrameSymbols, context: Reference, header: Header, level: int, means: Tensor | None = None
+    ) -> tuple[Packet, State, FrameSymbols]:
+        """The packet of symbols, the state after it, and the symbols as the tables could hold them."""
         port = EncodePort(self.tables)
-        symbols = walk(port, self.scales, CELLS, intra, level, known=chosen)
+        symbols = walk(port, self.scales, CELLS, header.distance == 0, level, known=chosen)
         body = port.encoder.finish()
         check = checksum(header.prefix(), b"".join(port.coded))
         sealed = Header(header.number, header.distance, header.quality, check)
@@ -218,7 +236,8 @@ class LearnedCodec(Codec):
             held = self.model.blank(1, FRAME_SIZE, FRAME_SIZE, self.device)
         if not vectors.any():
             return Reference(*held)
-        return self.model.warped(held, torch.from_numpy(vectors)[None].to(self.device))
+        warp = self.model.moved if self.device.type == "cpu" else self.model.warped
+        return warp(held, torch.from_numpy(vectors)[None].to(self.device))
 
     def _after(
         self, symbols: FrameSymbols, context: Reference, header: Header, level: int, means: Tensor | None = None
