@@ -119,15 +119,19 @@ def test_file_that_is_no_result_is_said_in_one_line(tmp_path: Path, capsys: pyte
 
 
 def test_targets_are_met_or_not() -> None:
+    sound = {"symbols_equal": 308, "frames": 300, "repaired": True}
     parts = {
         "endless": [{"change_db": -0.1}, {"change_db": -0.4}],
         "still": [{"gain_db": 2.0, "idle_most_bytes": 15}],
         "rate": [{"target_kbps": 20.0, "worst": -0.2, "settled_kbps": 20.1}],
-        "precision": [{"mean_db": 0.0, "end_db": -0.4, "symbols_equal": 308, "frames": 300, "repaired": True}],
+        "precision": [
+            {"encoder": "fp16", "decoder": "fp32", "mean_db": 0.0, "end_db": 0.0, **sound},
+            {"encoder": "fp32", "decoder": "bf16", "mean_db": 0.0, "end_db": -0.4, **sound},
+        ],
         "low": [{"better": True, "earlier": False}] * 5,
     }
     met = {(row["part"], row["what"]): row["met"] for row in targets(parts)}
-    assert list(met.values()) == [False, True, True, False, True, True, False, True, True, True, False]
+    assert list(met.values()) == [False, True, True, False, True, True, True, True, False, True, True, True, False]
     assert targets({}) == []
 
 
@@ -144,8 +148,18 @@ def test_whole_command_on_the_bundled_clip(tmp_path: Path, capsys: pytest.Captur
         assert row["symbols_equal"] == 40 + runs.AFTER_REPAIR and row["repaired"]
         assert abs(row["mean_db"]) < 0.5 and row["worst_db"] < 2
     assert {row["encoder"] for row in result["parts"]["precision"]} == {"fp32", "bf16"}
-    text = capsys.readouterr().out
-    assert text.strip() == (tmp_path / "steady.md").read_text().strip() == markdown(result).strip()
+    text = capsys.readouterr().out.strip()
+    assert text == (tmp_path / "steady.md").read_text().strip() == markdown(result).strip()
+    assert main([*words, "--frames", "4", "--only", "precision", "--against", "fp16"]) == 0
+    result = json.loads((tmp_path / "steady.json").read_text())
+    rows = result["parts"]["precision"]
+    assert [(row["encoder"], row["decoder"], row["frames"]) for row in rows] == [
+        ("fp16", "fp32", 4),
+        ("fp32", "fp16", 4),
+        ("bf16", "fp32", 40),
+        ("fp32", "bf16", 40),
+    ]
+    assert max(abs(row["mean_db"]) for row in rows[:2]) < 0.01
 
     points = [*curve("s", "a", {5: 30, 20: 36}), *curve("x264-veryfast", "a", {5: 28, 20: 34})]
     rows = [list(one.to_json().values()) for one in points]

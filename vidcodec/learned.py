@@ -111,6 +111,17 @@ class LearnedCodec(Codec):
             raise InputError(f"weights {loaded.path}: {error} missing or wrong; not of this version") from error
         return cls(loaded.arrays, sizes, model_id=model_id, sha256=loaded.sha256, device=where, precision=dtype)
 
+    def in_precision(self, precision: torch.dtype) -> LearnedCodec:
+        """The same codec in another precision, on the same device; also one that is too slow there for a call."""
+        return LearnedCodec(
+            self.arrays,
+            self.sizes,
+            model_id=self.info.model_id,
+            sha256=self.info.weights_sha256,
+            device=self.device,
+            precision=precision,
+        )
+
     def encode(self, frame: Frame, state: State, quality: int, number: int | None = None) -> tuple[Packet, State]:
         header = next_header(frame, state, quality, self.info.qualities, number)
         packet, after, _ = self.encode_symbols(frame, state, header)

@@ -25,7 +25,7 @@ from vidcodec.settings import parse_words
 
 PARTS = ("endless", "still", "rate", "precision", "low")
 RD = Path("docs/results/rd.json")
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16")
 
 Result = dict[str, Any]
 Row = dict[str, Any]
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["weights_sha256"] = found.pop("weights_sha256", None) or kept.get("weights_sha256")
     if all(kept.get(key) == result[key] for key in ("model", "weights_sha256")):
         result["parts"].update(kept.get("parts", {}))
+    if "precision" in found:  # each pair is a run of its own: another one does not make it void
+        found["precision"] = _merged(result["parts"].get("precision", []), found["precision"])
     result["parts"].update(found)
     if "low" in parts:
         from vidcodec.bench.steadylow import low_rates, read_rd
@@ -68,6 +70,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="of part rate (default: %(default)g)")
     parser.add_argument(
         "--after-s", type=float, default=3.0, metavar="S", help="windows of part rate begin here (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        choices=PRECISIONS[1:],
+        default=("bf16",),
+        help="precisions that part precision holds against fp32; fp16, which a GPU uses, takes a CPU "
+        "twenty times as long (default: bf16)",
     )
     parser.add_argument("--rd", type=Path, default=RD, metavar="FILE", help="for part low (default: %(default)s)")
     add_out(parser)
@@ -94,14 +104,11 @@ def _code(options: argparse.Namespace, parts: Sequence[str], console: Any) -> di
 
     cv2.setNumThreads(options.threads)
 
-    def load(precision: str) -> Any:
-        weights = Path(options.weights) if options.weights else None
-        return load_codec(options.model, options.device, precision, options.threads, weights)
-
-    codec = load(options.precision)
+    weights = Path(options.weights) if options.weights else None
+    codec = load_codec(options.model, options.device, options.precision, options.threads, weights)
     if options.quality >= codec.info.qualities:
         raise UsageError(f"--quality {options.quality}: this model has 0 to {codec.info.qualities - 1}")
-    ends = [load(name) for name in PRECISIONS] if "precision" in parts else []
+    pairs = _pairs(codec, options.against) if "precision" in parts else []
     clips = [read_clip(path) for path in find_clips(options.clips)]
     frames = {"endless": options.frames or 1000, "precision": options.frames or runs.PRECISION_FRAMES}
     found: dict[str, list[Any]] = {part: [] for part in parts}
@@ -111,7 +118,7 @@ def _code(options: argparse.Namespace, parts: Sequence[str], console: Any) -> di
             "endless": lambda clip: frames["endless"],
             "still": lambda clip: runs.STILL_FRAMES + runs.IDLE_SETTLE + runs.IDLE_FRAMES,
             "rate": lambda clip: len(options.rates) * runs.rate_frames(clip, options.seconds),
-            "precision": lambda clip: 2 * (frames["precision"] + runs.AFTER_REPAIR),
+            "precision": lambda clip: len(pairs) * (frames["precision"] + runs.AFTER_REPAIR),
         }
         for part in parts:
             task = progress.add_task(part, total=sum(counts[part](clip) for clip in clips))
@@ -128,11 +135,36 @@ def _code(options: argparse.Namespace, parts: Sequence[str], console: Any) -> di
                     asked = (options.seconds, options.after_s)
                     rows = [runs.rate(codec, clip, kbps, *asked, report=report) for kbps in options.rates]
                 else:
-                    pairs = (ends, ends[::-1])
                     asked_too = (clip, options.quality, frames[part])
                     rows = [runs.precision(one, other, *asked_too, report=report) for one, other in pairs]
                 found[part] += [_plain(asdict(row)) for row in rows]
     return {"weights_sha256": codec.info.weights_sha256, **found}
+
+
+def _pairs(codec: Any, against: Sequence[str]) -> list[tuple[Any, Any]]:
+    """The codec in single and in each other precision, one sending and the other receiving, and the other way round.
+
+    None for a codec without a state that differences could add up in.
+    """
+    import torch
+
+    from vidcodec.learned import LearnedCodec
+
+    if not isinstance(codec, LearnedCodec):
+        return []
+    single = codec.in_precision(torch.float32)
+    others = [codec.in_precision({"fp16": torch.float16, "bf16": torch.bfloat16}[name]) for name in against]
+    return [pair for other in others for pair in ((single, other), (other, single))]
+
+
+def _merged(kept: Sequence[Row], found: Sequence[Row]) -> list[Row]:
+    """Rows of an earlier run, those of the same clip and precisions replaced."""
+
+    def key(row: Row) -> tuple[str, ...]:
+        return (row["clip"], *sorted((row["encoder"], row["decoder"]), reverse=True), row["encoder"])
+
+    rows = {key(row): row for row in (*kept, *found)}
+    return [rows[at] for at in sorted(rows)]
 
 
 def _plain(value: Any) -> Any:
@@ -174,8 +206,10 @@ def targets(parts: dict[str, list[Row]]) -> list[Row]:
             judge("rate", what, "within 10 %", own, lambda row: abs(row["worst"]) <= 0.1)
             judge("rate", f"mean at {kbps:g} kbit/s", "within 2 %", own, _mean_holds)
     if rows := parts.get("precision", []):
-        judge("precision", "mean lack", "<= 0.1 dB", rows, lambda row: abs(row["mean_db"]) <= 0.1)
-        judge("precision", "lack at the end", "<= 0.3 dB", rows, lambda row: abs(row["end_db"]) <= 0.3)
+        for other in [name for name in PRECISIONS[1:] if any(name in (row["encoder"], row["decoder"]) for row in rows)]:
+            own = [row for row in rows if other in (row["encoder"], row["decoder"])]
+            judge("precision", f"{other}, mean lack", "<= 0.1 dB", own, lambda row: abs(row["mean_db"]) <= 0.1)
+            judge("precision", f"{other}, lack at the end", "<= 0.3 dB", own, lambda row: abs(row["end_db"]) <= 0.3)
         judge("precision", "symbols", "equal in every packet", rows, lambda row: _all_equal(row))
         judge("precision", "a blank state", "repairs everything", rows, lambda row: bool(row["repaired"]))
     if rows := parts.get("low", []):
