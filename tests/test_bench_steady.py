@@ -153,13 +153,10 @@ def test_whole_command_on_the_bundled_clip(tmp_path: Path, capsys: pytest.Captur
     assert main([*words, "--frames", "4", "--only", "precision", "--against", "fp16"]) == 0
     result = json.loads((tmp_path / "steady.json").read_text())
     rows = result["parts"]["precision"]
-    assert [(row["encoder"], row["decoder"], row["frames"]) for row in rows] == [
-        ("fp16", "fp32", 4),
-        ("fp32", "fp16", 4),
-        ("bf16", "fp32", 40),
-        ("fp32", "bf16", 40),
-    ]
-    assert max(abs(row["mean_db"]) for row in rows[:2]) < 0.01
+    runs_of = [(row["encoder"], row["decoder"], row["frames"]) for row in rows]
+    assert runs_of[:2] == [("bf16", "fp32", 40), ("fp32", "bf16", 40)], "what an earlier run found is kept"
+    assert runs_of[2:] == [("fp16", "fp32", 4), ("fp32", "fp16", 4)]
+    assert max(abs(row["mean_db"]) for row in rows[2:]) < 0.01
 
     points = [*curve("s", "a", {5: 30, 20: 36}), *curve("x264-veryfast", "a", {5: 28, 20: 34})]
     rows = [list(one.to_json().values()) for one in points]
