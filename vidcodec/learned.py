@@ -247,8 +247,7 @@ class LearnedCodec(Codec):
             held = self.model.blank(1, FRAME_SIZE, FRAME_SIZE, self.device)
         if not vectors.any():
             return Reference(*held)
-        warp = self.model.moved if self.device.type == "cpu" else self.model.warped
-        return warp(held, torch.from_numpy(vectors)[None].to(self.device))
+        return self.model.warped(held, torch.from_numpy(vectors)[None].to(self.device))
 
     def _after(
         self, symbols: FrameSymbols, context: Reference, header: Header, level: int, means: Tensor | None = None
