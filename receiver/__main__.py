@@ -233,7 +233,8 @@ class Receiver:
         with self.stop.deferred():
             try:
                 page = self._page
-                measurer = Measurer(self._side, codec.info, call.fps, options.record or (), options.snapshot, page=page)
+                record = self._unused_files()
+                measurer = Measurer(self._side, codec.info, call.fps, record, options.snapshot, page=page)
                 call.start(window, measurer, page, self._camera)
                 with LiveFigures(codec.info.model_id, quiet) as figures:
                     error = self._watch(call, window, figures)
@@ -259,6 +260,16 @@ class Receiver:
             raise error
         say_error(error, error.exit_status)
         return error.exit_status
+
+    def _unused_files(self) -> list[str]:
+        """Where this call is recorded; says so where that is not what was asked for."""
+        from receiver.recording import unused
+
+        files = [unused(file) for file in self.options.record or ()]
+        for asked, file in zip(self.options.record or (), files, strict=True):
+            if file != asked:
+                print(f"recording to {file}: {asked} is there already", flush=True)
+        return files
 
     def _watch(self, call: "Call", window: "Window | None", figures: object) -> BaseException | None:
         """Show pictures until something ends the call; returns the error if it was one."""

@@ -31,6 +31,19 @@ MAX_PAUSE_S = 10.0
 """A picture is repeated for at most this long, whatever the clock says."""
 
 
+def unused(path: str) -> str:
+    """The path, or where something stands there already the next one that is free: `call-2.mkv` for `call.mkv`.
+
+    A film cannot be made again: neither the last call's nor what came before a lost link is written over.
+    """
+    wanted = Path(path)
+    free, count = wanted, 1
+    while free.exists() and free.stat().st_size:
+        count += 1
+        free = wanted.with_name(f"{wanted.stem}-{count}{wanted.suffix}")
+    return str(free)
+
+
 class LosslessRecorder:
     """One picture for each shown frame, the panels side by side; a panel without a picture is black."""
 

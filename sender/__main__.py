@@ -109,6 +109,7 @@ def check_options(options: argparse.Namespace) -> None:
     from vidcodec.report import check_writable
 
     check_shared(options)
+    own_film: Path | None = None
     for name in ("width", "height", "fps"):
         value = getattr(options, name)
         if value is not None and not 0 < value <= 16_384:
@@ -121,7 +122,8 @@ def check_options(options: argparse.Namespace) -> None:
         if options.connect or options.watch:
             raise UsageError("--demo shows a loopback call: leave out --connect and --watch")
         options.loopback = True
-        options.record = options.record or [str(options.demo / "side_by_side.mp4")]
+        own_film = None if options.record else options.demo / "side_by_side.mp4"
+        options.record = options.record or [str(own_film)]
         options.snapshot = options.snapshot or str(options.demo / "side_by_side.png")
         options.report = options.report or str(options.demo / "report.json")
         options.loop = True
@@ -141,6 +143,8 @@ def check_options(options: argparse.Namespace) -> None:
         check_writable(file, "--record")
     for name in ("report", "snapshot"):
         check_writable(getattr(options, name), f"--{name}")
+    if own_film is not None:
+        own_film.unlink(missing_ok=True)  # recordings write over nothing; a demo renews its own
 
 
 def receiver_arguments(options: argparse.Namespace) -> list[str]:

@@ -88,6 +88,9 @@ def test_receiver_takes_the_next_call_and_wrong_tokens_in_between(
     assert call(receiver.url, "--frames", "10", "--bitrate", "900", "--baseline", "bicubic4x") == 0
     assert receiver.reported(before)["frames_sent"] == 10
     assert receiver.command.running
+    if before:  # the recording of the call before is still there, beside that of this one
+        sizes = [file.stat().st_size for file in receiver.record.parent.glob("a*.vdc")]
+        assert len(sizes) == 2 and min(sizes) > 0
 
 
 def test_token_may_come_from_the_environment_or_a_file(

@@ -19,7 +19,7 @@ from delta_codec import DeltaCodec, pictures
 # isort: split
 import av
 
-from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder, write_png
+from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder, unused, write_png
 from vidcodec.codec import load_codec
 from vidcodec.container import read_info, read_packets
 from vidcodec.errors import DamagedPacket, InputError
@@ -133,6 +133,17 @@ def test_places_that_cannot_be_written_are_said_in_one_line(tmp_path: Path) -> N
         LosslessRecorder(str(tmp_path / "no" / "r.mkv"), 30)
     with pytest.raises(InputError, match="--snapshot"):
         write_png(tmp_path / "no" / "s.png", FRAMES[0])
+
+
+def test_what_was_recorded_before_is_not_written_over(tmp_path: Path) -> None:
+    film = tmp_path / "call.one.mkv"
+    assert unused(str(film)) == str(film)
+    film.touch()
+    assert unused(str(film)) == str(film)  # nothing in it to lose
+    film.write_bytes(b"kept")
+    assert unused(str(film)) == str(tmp_path / "call.one-2.mkv")
+    (tmp_path / "call.one-2.mkv").write_bytes(b"kept")
+    assert unused(str(film)) == str(tmp_path / "call.one-3.mkv")
 
 
 def test_snapshot_has_the_very_pixels(tmp_path: Path) -> None:

@@ -253,16 +253,6 @@ def test_every_variable_that_is_spoken_of_is_an_option_or_known() -> None:
     assert spoken <= options | OTHER_VARIABLES
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["--loopback", "--bitrate", "x"], ["--loopback", "--display", "foo"], ["--loopback", "--nothing"]],
-)
-def test_words_that_no_option_takes_are_named_in_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert sender_main(words) == 2
-    said = only_error_line(capsys.readouterr().err.splitlines())
-    assert words[-1] in said and "--help" in said
-
-
 def test_bitrate_that_no_codec_can_take_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert sender_main(["--loopback", "--bitrate", "1e9"]) == 2
     assert "kbit/s" in only_error_line(capsys.readouterr().err.splitlines())

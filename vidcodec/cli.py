@@ -44,7 +44,8 @@ SHARED: dict[str, dict[str, Any]] = {
     "record": dict(
         action="append",
         metavar="FILE",
-        help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets); repeatable, once for each kind",
+        help="record what is shown: .mkv (lossless), .mp4, or .vdc (packets); repeatable, once for each kind; a "
+        "file that is there already is kept, and the recording gets a number",
     ),
     "report": dict(metavar="FILE.json", help="write the final figures to this file"),
     "duration": dict(type=float, metavar="S", help="stop after this many seconds"),
