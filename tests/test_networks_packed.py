@@ -1,19 +1,23 @@
 """Packed layers: the same numbers as the layers they stand for, to rounding, and counted by the benchmark."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
 
 from vidcodec.bench.speed import count_gmac
-from vidcodec.networks.blocks import Block, Fine, Means, Trunk
-from vidcodec.networks.config import ModelConfig
-from vidcodec.networks.model import Reference, VideoModel
-from vidcodec.networks.packed import PackedBlock, PackedFine, PackedLinear, PackedMeans, PackedTrunk, pack
+from vidcodec.networks.blocks import Block, Fine, Means, Trunk, from_patches, to_patches
+from vidcodec.networks.packed import (
+    PackedBlock,
+    PackedDepthwise,
+    PackedFine,
+    PackedLinear,
+    PackedMeans,
+    PackedTrunk,
+    works,
+)
 from vidcodec.networks.scales import checkerboard
 
-if not pack(nn.Sequential(nn.Linear(2, 2))):
+if not works():
     pytest.skip("torch has no oneDNN operators here", allow_module_level=True)
 
 
@@ -28,40 +32,45 @@ def _inference() -> object:
 def test_trunk_gives_the_same_features(shape: tuple[int, ...]) -> None:
     trunk = Trunk(40, 32, 3).eval().requires_grad_(False)
     x, quality = torch.randn(shape), torch.linspace(20.0, 30.0, shape[0])
-    before = trunk(x, quality)
-    model = nn.Sequential(trunk)
-    assert pack(model)
-    packed = model[0]
-    assert isinstance(packed, PackedTrunk) and isinstance(packed.blocks[0], PackedBlock)
-    assert torch.allclose(packed(x, quality), before, atol=1e-4)
+    packed = PackedTrunk(trunk)
+    assert isinstance(packed.blocks[0], PackedBlock)
+    assert torch.allclose(packed(x, quality), trunk(x, quality), atol=1e-4)
     other = torch.full((shape[0],), 3.0)
     assert torch.allclose(packed(x, other), trunk(x, other), atol=1e-4), "a bias kept for one quality is not another's"
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-def test_means_are_the_same_on_the_cells_they_are_for(batch: int) -> None:
+def test_depthwise_convolution_follows_the_size_of_its_picture() -> None:
+    layer = nn.Conv2d(24, 24, 3, padding=1, groups=24).requires_grad_(False)
+    packed = PackedDepthwise(layer)
+    for height, width in ((12, 12), (5, 9), (12, 12)):
+        x = torch.randn(1, height, width, 24)
+        wanted = layer(x.permute(0, 3, 1, 2)).relu().permute(0, 2, 3, 1)
+        assert torch.allclose(packed(x), wanted, atol=1e-5)
+
+
+def test_means_are_the_same_on_the_cells_they_are_for() -> None:
     means = Means(12, 6, 16).eval().requires_grad_(False)
     means.out.weight.normal_()
     packed = PackedMeans(means)
-    memory, quality = torch.randn(batch, 6, 24, 24), torch.linspace(9.0, 40.0, batch)
+    memory, quality = torch.randn(1, 6, 24, 24), torch.tensor([9.0])
     first = checkerboard(12, 12, torch.device("cpu"))
-    y = torch.randn(batch, 12, 12, 12) * first
-    ground = means.ground(memory, quality)
-    assert torch.allclose(packed.ground(memory, quality), ground, atol=1e-5)
-    even, odd = packed(ground), packed(ground, y)
-    assert torch.allclose(even * first, means(ground) * first, atol=1e-4)
-    assert torch.allclose(odd * ~first, means(ground, y) * ~first, atol=1e-4)
-    assert means(ground, y).abs().max() > 0.5
+    y = torch.randn(1, 12, 12, 12)
+    wanted = torch.where(first, means(means.ground(memory, quality)), means(means.ground(memory, quality), y * first))
+    cells = memory[0].reshape(6, 12, 2, 12, 2).permute(1, 3, 2, 4, 0).reshape(144, 24)
+    ground = packed.ground(cells, quality)
+    got = packed.joined(packed.even(ground), packed.odd(ground, y[0].flatten(1).T))
+    assert torch.allclose(got.T.reshape(1, 12, 12, 12), wanted, atol=1e-4)
+    assert wanted.abs().max() > 0.5
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-def test_last_layers_give_the_same_correction(batch: int) -> None:
+def test_last_layers_give_the_same_correction() -> None:
     fine = Fine(32, 16, 2).eval().requires_grad_(False)
     fine.leave.weight.normal_()
-    picture, features = torch.rand(batch, 3, 48, 32), torch.randn(batch, 6, 4, 32)
+    picture, features = torch.rand(1, 3, 48, 32), torch.randn(1, 6, 4, 32)
     wanted = fine(picture, features)
     assert wanted.abs().max() > 0.5
-    assert torch.allclose(PackedFine(fine)(picture, features), wanted, atol=1e-4)
+    got = PackedFine(fine)(to_patches(picture, 4).reshape(-1, 48), features)
+    assert torch.allclose(from_patches(got, 4), wanted, atol=1e-4)
 
 
 def test_rows_may_change_from_call_to_call() -> None:
@@ -76,24 +85,3 @@ def test_work_is_counted_as_that_of_the_plain_layers() -> None:
     block = Block(16).eval().requires_grad_(False)
     x = torch.randn(1, 4, 4, 16)
     assert count_gmac(lambda: PackedBlock(block)(x)) == count_gmac(lambda: block(x)) > 0
-
-
-def test_half_precision_corrects_a_picture_almost_as_single_does() -> None:
-    sizes = ModelConfig(width=32, latent=16, groups=(4, 8, 16), memory=8, encoder_blocks=2, decoder_blocks=2)
-    plain = VideoModel(sizes).eval().requires_grad_(False)
-    for layer in (plain.synthesis_head, plain.fine.leave):
-        layer.weight.normal_(std=0.02)
-    half = copy.deepcopy(plain)
-    if not pack(half, torch.bfloat16):
-        pytest.skip("torch has no such operators in bf16 here")
-    assert half.synthesis_linear.weight.dtype == torch.float32, "large values stay in single precision"
-    assert half.synthesis_trunk.enter.weight.dtype == torch.bfloat16
-    x, quality = torch.rand(1, 3, 64, 64), torch.tensor([30.0])
-    context = Reference(torch.rand(1, 3, 64, 64), torch.randn(1, 8, 8, 8).tanh())
-    y = torch.round(plain.analyse(x, context, quality))
-    news = torch.ones(1, 1, 4, 4)
-    wanted, got = (model.synthesise(y, news, context, quality) for model in (plain, half))
-    assert (wanted.picture - context.picture).abs().mean() > 0.02
-    assert 0 < (wanted.picture - got.picture).square().mean() < 1e-5
-    assert (wanted.memory - got.memory).abs().max() < 0.05
-    assert (plain.analyse(x, context, quality) - half.analyse(x, context, quality)).abs().max() < 0.05

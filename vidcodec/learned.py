@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,8 +27,9 @@ from vidcodec.errors import DamagedPacket, InputError
 from vidcodec.metrics import mse
 from vidcodec.networks.config import CELL, LEVELS, ModelConfig
 from vidcodec.networks.integer import IntegerScales, Ints, checkerboard
-from vidcodec.networks.model import Reference, VideoModel, news_of
-from vidcodec.networks.packed import pack
+from vidcodec.networks.model import Reference, VideoModel
+from vidcodec.networks.packed import works
+from vidcodec.networks.rows import RowModel
 from vidcodec.networks.search import luma, motion_costs, search
 from vidcodec.networks.symbols import DecodePort, EncodePort, FrameSymbols, walk, with_side
 from vidcodec.networks.tables import read_tables
@@ -35,6 +37,13 @@ from vidcodec.packet import Header, Packet, checksum
 from vidcodec.weights import load_weights
 
 CELLS = FRAME_SIZE // CELL
+
+
+class Moved(NamedTuple):
+    """The reference of a frame, and the same moved by its vectors, as the model wants it."""
+
+    held: Reference
+    context: Any
 
 
 class LearnedCodec(Codec):
@@ -55,14 +64,17 @@ class LearnedCodec(Codec):
         try:
             self.tables: dict[str, Tables] = read_tables(arrays)
             self.scales = IntegerScales(arrays, sizes.groups)
-            self.model = self.plain_model()
+            model = self.plain_model()
         except (KeyError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"weights of {model_id} do not fit this version: {reason}; reinstall") from error
-        self.model.to(device)
-        self.model.freeze(device)
-        packed = device.type == "cpu" and pack(self.model, precision)
-        self._autocast = precision != torch.float32 and not packed
+        self.model: VideoModel | RowModel = model
+        if device.type == "cpu" and works(precision):
+            self.model = RowModel(model, precision)
+        else:
+            model.to(device)
+            model.freeze(device)
+        self._autocast = precision != torch.float32 and isinstance(self.model, VideoModel)
         # Cost in bits of every symbol of every table, for the encoder's choices only.
         y = self.tables["y"].frequencies.astype(np.float64)
         self._cost = np.log2(y.sum(1, keepdims=True)) - np.log2(np.maximum(y, 1e-3))
@@ -139,22 +151,22 @@ class LearnedCodec(Codec):
             costs = motion_costs(self.sizes.weight(level))
             vectors = search(luma(frame), luma(state.picture), costs).astype(np.int64)
         with torch.inference_mode():
-            context = self._context(state, vectors)
-            x = torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float() / 255
+            moved = self._moved(state, vectors)
+            pixels = torch.from_numpy(frame).to(self.device)
             with self._cast():
-                y = self.model.analyse(x, context, self._quality(level)).float()
-            chosen, means = self.choose(torch.nan_to_num(y), context, vectors, intra, level)
-        coded = self._coded(chosen, context, header, level, means)
+                y = self.model.analyse_frame(pixels, moved.context, self._quality(level)).float()
+            chosen, means = self.choose(torch.nan_to_num(y), moved.context, vectors, intra, level)
+        coded = self._coded(chosen, moved, header, level, means)
         if not intra and not vectors.any() and chosen.y.any():
             packet, after, _ = coded
             weight = self.sizes.weight(level) * FRAME_SIZE**2
             if weight * (mse(frame, state.picture) - mse(frame, after.picture)) < 8 * len(packet.body):
                 silent = with_side(vectors, np.zeros_like(chosen.y), self.sizes.groups)
-                return self._coded(silent, context, header, level)
+                return self._coded(silent, moved, header, level)
         return coded
 
     def _coded(
-        self, chosen: FrameSymbols, context: Reference, header: Header, level: int, means: Tensor | None = None
+        self, chosen: FrameSymbols, moved: Moved, header: Header, level: int, means: Tensor | None = None
     ) -> tuple[Packet, State, FrameSymbols]:
         """The packet of symbols, the state after it, and the symbols as the tables could hold them."""
         port = EncodePort(self.tables)
@@ -164,10 +176,10 @@ class LearnedCodec(Codec):
         sealed = Header(header.number, header.distance, header.quality, check)
         if not np.array_equal(symbols.y, chosen.y):
             means = None
-        return Packet(sealed, body), self._after(symbols, context, sealed, level, means), symbols
+        return Packet(sealed, body), self._after(symbols, moved, sealed, level, means), symbols
 
     def choose(
-        self, y: Tensor, context: Reference, vectors: Ints, intra: bool, level: int
+        self, y: Tensor, context: Any, vectors: Ints, intra: bool, level: int
     ) -> tuple[FrameSymbols, Tensor | None]:
         """Symbols for y [1, C, h, w] in quantiser steps: of what its means leave, the nearest whole numbers, or those
         below where the bits saved are worth the error. Also the means that belong to them, for a model with means.
@@ -175,7 +187,7 @@ class LearnedCodec(Codec):
         Runs at the sender only: the receiver needs no knowledge of how a symbol was chosen.
         """
         quality = self._quality(level)
-        known = self.model.forecast(context, quality)
+        known: Any = self.model.forecast(context, quality)
         means = self.model.predicted(y, context, quality, known)
         rest = _numpy(y if means is None else y - means)
         guess = (np.sign(rest) * np.floor(np.abs(rest) + 0.35)).astype(np.int64)
@@ -208,8 +220,8 @@ class LearnedCodec(Codec):
         symbols = self.decode_symbols(packet)
         _, level = self._level(packet.header)
         with torch.inference_mode():
-            context = self._context(reference, symbols.vectors)
-        after = self._after(symbols, context, packet.header, level)
+            moved = self._moved(reference, symbols.vectors)
+        after = self._after(symbols, moved, packet.header, level)
         return after.picture, after
 
     def decode_symbols(self, packet: Packet) -> FrameSymbols:
@@ -240,35 +252,35 @@ class LearnedCodec(Codec):
     def _cast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.precision, enabled=self._autocast)
 
-    def _context(self, state: State, vectors: Ints) -> Reference:
-        """The reference picture and memory of a state, moved by vectors. A blank state has none of its own."""
+    def _moved(self, state: State, vectors: Ints) -> Moved:
+        """What a state holds, moved by vectors. A blank state holds nothing of its own."""
         held = state.memory
         if held is None:
             held = self.model.blank(1, FRAME_SIZE, FRAME_SIZE, self.device)
         if not vectors.any():
-            return Reference(*held)
-        return self.model.warped(held, torch.from_numpy(vectors)[None].to(self.device))
+            return Moved(held, self.model.still(held))
+        return Moved(held, self.model.warped(held, torch.from_numpy(vectors)[None].to(self.device)))
 
     def _after(
-        self, symbols: FrameSymbols, context: Reference, header: Header, level: int, means: Tensor | None = None
+        self, symbols: FrameSymbols, moved: Moved, header: Header, level: int, means: Tensor | None = None
     ) -> State:
         """The state that a frame's symbols lead to: the one path that sender and receiver share.
 
         means: those of these symbols, where they are at hand already.
         """
-        intra = torch.tensor([header.distance == 0], device=self.device)
-        y = torch.from_numpy(symbols.y)[None].to(self.device)
-        news = news_of(y, torch.from_numpy(symbols.vectors)[None].to(self.device), intra)
-        if not bool(news.any()):  # nothing new: the same picture and memory, at no cost
-            held = context
-        else:
+        held, context = moved
+        news = symbols.y.any(0) | symbols.vectors.any(-1) | (header.distance == 0)
+        if news.any():  # else nothing is new: the same picture and memory, at no cost
             quality = self._quality(level)
+            y = torch.from_numpy(symbols.y)[None].to(self.device).float()
+            where = torch.from_numpy(news)[None, None].to(self.device).float()
             with torch.inference_mode():
-                y_hat = self.model.latent(y.float(), context, quality) if means is None else y.float() + means
+                y_hat = self.model.latent(y, context, quality) if means is None else y + means
                 with self._cast():
-                    held = self.model.synthesise(y_hat, news, context, quality)
-        picture = (held.picture[0].permute(1, 2, 0) * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy()
-        return State(header.number, picture, held)
+                    held = self.model.synthesise(y_hat, where, context, quality)
+        # In 0..1, so nothing is left to clip.
+        planes = (held.picture[0] * 255).add_(0.5).to(torch.uint8).cpu().numpy()
+        return State(header.number, cv2.merge(list(planes)), held)
 
 
 def _numpy(y: Tensor) -> NDArray[np.float32]:

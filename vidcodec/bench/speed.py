@@ -237,9 +237,16 @@ def count_gmac(body: Callable[[], object]) -> float:
     def product(x_shape: Sequence[int], *_: object, out_shape: Sequence[int], **__: object) -> int:
         return 2 * math.prod(out_shape) * x_shape[-1]
 
+    def convolution(
+        _: Sequence[int], weight_shape: Sequence[int], *__: object, out_shape: Sequence[int], **___: object
+    ) -> int:
+        return 2 * math.prod(out_shape) * math.prod(weight_shape[1:])
+
     # torch's counter knows its public operators; these are the packed ones of `vidcodec.networks.packed`.
     mkldnn = torch.ops.mkldnn
-    mapping = {mkldnn._linear_pointwise: product} if hasattr(mkldnn, "_linear_pointwise") else {}
+    mapping: dict[Any, Any] = {}
+    if hasattr(mkldnn, "_linear_pointwise") and hasattr(mkldnn, "_convolution_pointwise"):
+        mapping = {mkldnn._linear_pointwise: product, mkldnn._convolution_pointwise: convolution}
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         body()
     return counter.get_total_flops() / 2e9

@@ -122,6 +122,14 @@ class VideoModel(nn.Module):
         picture = warp(reference.picture, dense_flow(vectors, height, width), sharpness)
         return Reference(picture.clamp(0, 1), memory)
 
+    def still(self, reference: Reference) -> Reference:
+        """The reference where nothing moves."""
+        return reference
+
+    def analyse_frame(self, frame: Tensor, context: Reference, quality: Tensor) -> Tensor:
+        """`analyse` of one frame, uint8 [H, W, 3]."""
+        return self.analyse(frame.permute(2, 0, 1)[None].float() / 255, context, quality)
+
     def analyse(self, x: Tensor, context: Reference, quality: Tensor) -> Tensor:
         """Frame [B, 3, H, W] in 0..1 and the warped reference to y [B, C, h, w] in quantiser steps."""
         error = x - context.picture

@@ -1,20 +1,22 @@
-"""Faster linear layers for inference on a CPU: weights laid out once for oneDNN, with what follows fused in.
+"""Faster layers for inference on a CPU: weights laid out once for oneDNN, with what follows fused in.
 
 `torch.nn.Linear` in single precision goes through a general matrix product that lays out its weights anew on every
 call; on the small matrices of one frame that costs as much as the product itself. The operators used here are those
-that torch's own compiler emits. They need no compiler, but they are not public, so where one is missing the layer
-stays as it is. Pixels may change in the last digit, symbols never do.
+that torch's own compiler emits. They need no compiler, but they are not public: `works` says whether they are here.
+What a precision other than fp32 is for is the caller's choice: linear transforms and means carry a picture's large
+values and stay in fp32, the trunks and the fine layers only correct it.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidcodec.networks.blocks import Block, Fine, Means, Trunk, quality_features, to_patches
+from vidcodec.networks.blocks import Block, Fine, Means, Trunk, quality_features
 from vidcodec.networks.scales import checkerboard
 
 
@@ -44,20 +46,40 @@ class PackedLinear(nn.Module):
         return y.reshape(*x.shape[:-1], -1)
 
 
+class PackedDepthwise(nn.Module):
+    """A depthwise 3x3 convolution and its ReLU, on features [B, H, W, C] of one precision."""
+
+    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.weight, self.groups = layer.weight.detach().to(dtype), layer.groups
+        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        self._packed: dict[torch.Size, Any] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 3, 1, 2)
+        packed = self._packed.get(x.shape)
+        if packed is None:
+            packed = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight, _ONE, _ONE, _ONE, self.groups, list(x.shape)
+            )
+            self._packed[x.shape] = packed
+        y = torch.ops.mkldnn._convolution_pointwise(x, packed, self.bias, _ONE, _ONE, _ONE, self.groups, "relu", [], "")
+        return y.permute(0, 2, 3, 1)
+
+
+_ONE = [1, 1]  # padding, stride and dilation
+
+
 class PackedBlock(nn.Module):
     """`Block`, computed with packed layers."""
 
     def __init__(self, block: Block, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.enter, self.leave = PackedLinear(block.enter, dtype), PackedLinear(block.leave, dtype)
-        depthwise = block.depthwise
-        self.weight = depthwise.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
-        self.bias = depthwise.bias.detach().to(dtype) if depthwise.bias is not None else None
+        self.depthwise = PackedDepthwise(block.depthwise, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.enter(x, relu=True).permute(0, 3, 1, 2)
-        h = F.conv2d(h, self.weight, self.bias, padding=1, groups=h.shape[1]).relu_()
-        return self.leave(h.permute(0, 2, 3, 1), add=x)
+        return self.leave(self.depthwise(self.enter(x, relu=True)), add=x)
 
 
 class PackedTrunk(nn.Module):
@@ -78,87 +100,84 @@ class PackedTrunk(nn.Module):
 
 
 class PackedMeans(nn.Module):
-    """`Means` of one picture, each colour of the checkerboard on its own cells only: the others are left zero.
+    """`Means` of one picture in rows of cells, each colour of a checkerboard on its own cells only.
 
     An odd cell's neighbours of the other colour are the four beside it; the rest of its 3x3 window is zero by contract,
-    so the convolution is a matrix product over those four. Batches take the layer this stands for.
+    so the convolution is a matrix product over those four.
     """
 
     def __init__(self, means: Means) -> None:
         super().__init__()
-        self.plain = means
-        self.here, self.out = PackedLinear(means.here), PackedLinear(means.out)
+        memory = means.here.in_features // 4
+        # Four blocks of memory to a cell, one after the other.
+        columns = torch.arange(4 * memory).reshape(memory, 4).T.flatten()
+        here = nn.Linear(4 * memory, means.here.out_features).requires_grad_(False)
+        here.weight.copy_(means.here.weight[:, columns])
+        self.here, self.out = PackedLinear(here), PackedLinear(means.out)
         self.bias = _QualityBias(means.by_quality, means.here.bias)
         kernel = means.near.weight.detach()
-        taps = [kernel[:, :, dy, dx] for dy, dx in _BESIDE]
-        near = nn.Linear(4 * kernel.shape[1], kernel.shape[0], bias=False)
-        with torch.no_grad():
-            near.weight.copy_(torch.cat(taps, 1))
+        near = nn.Linear(4 * kernel.shape[1], kernel.shape[0], bias=False).requires_grad_(False)
+        near.weight.copy_(torch.cat([kernel[:, :, dy, dx] for dy, dx in _BESIDE], 1))
         self.near = PackedLinear(near)
-        self._cells: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
 
     def ground(self, memory: Tensor, quality: Tensor) -> Tensor:
-        """As `Means.ground`."""
-        if len(quality) > 1:
-            return self.plain.ground(memory, quality)
-        return self.here(to_patches(memory, 2), bias=self.bias(quality)[0])
+        """What all cells know: their memory [cells, 4 * M] and quality [1] to [cells, hidden]."""
+        return self.here(memory, bias=self.bias(quality)[0])
 
-    def forward(self, ground: Tensor, y: Tensor | None = None) -> Tensor:
-        """As `Means.forward`, but right only for the even cells without y, and for the odd ones with it."""
-        batch, height, width, hidden = ground.shape
-        if batch > 1:
-            return self.plain(ground, y)
-        even, odd, beside = self._board(height, width)
-        rows = ground.reshape(-1, hidden)
-        if y is None:
-            cells, h = even, rows[even]
-        else:
-            flat = torch.zeros(height * width + 1, y.shape[1])
-            flat[:-1] = y[0].reshape(y.shape[1], -1).T
-            cells, h = odd, self.near(flat[beside].reshape(len(odd), -1), add=rows[odd])
-        means = self.out(F.relu(h))
-        result = torch.zeros(height * width, means.shape[1])
-        result[cells] = means
-        return result.T.reshape(1, -1, height, width)
+    def even(self, ground: Tensor) -> Tensor:
+        """Means [cells / 2, C] of the even cells."""
+        return self.out(F.relu(ground[_board(len(ground))[0]]))
 
-    def _board(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Even cells, odd cells and the four cells beside each odd one, as flat numbers; height * width for none."""
-        if (height, width) not in self._cells:
-            first = checkerboard(height, width, torch.device("cpu"))
-            numbers = torch.full((height + 2, width + 2), height * width)
-            numbers[1:-1, 1:-1] = torch.arange(height * width).reshape(height, width)
-            row, column = torch.nonzero(~first, as_tuple=True)
-            beside = torch.stack([numbers[row + dy, column + dx] for dy, dx in _BESIDE], 1)
-            flat = first.flatten()
-            self._cells[height, width] = torch.nonzero(flat)[:, 0], torch.nonzero(~flat)[:, 0], beside
-        return self._cells[height, width]
+    def odd(self, ground: Tensor, y: Tensor) -> Tensor:
+        """Means [cells / 2, C] of the odd cells, from y [cells, C] of which the even ones are looked at."""
+        _, odd, beside, _ = _board(len(ground))
+        near = F.pad(y, (0, 0, 0, 1))[beside].reshape(len(odd), -1)
+        return self.out(self.near(near, add=ground[odd]).relu_())
+
+    def joined(self, even: Tensor, odd: Tensor) -> Tensor:
+        """Rows of all cells from those of both colours."""
+        return torch.cat([even, odd])[_board(2 * len(even))[3]]
+
+
+@lru_cache(maxsize=4)
+def _board(cells: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """For a square of cells: the even ones [n], the odd ones [n], the four beside each odd one [n, 4], `cells` for
+    none, and for every cell its place among the even ones followed by the odd ones."""
+    side = int(cells**0.5)
+    first = checkerboard(side, side, torch.device("cpu"))
+    numbers = torch.full((side + 2, side + 2), cells)
+    numbers[1:-1, 1:-1] = torch.arange(cells).reshape(side, side)
+    row, column = torch.nonzero(~first, as_tuple=True)
+    beside = torch.stack([numbers[row + dy, column + dx] for dy, dx in _BESIDE], 1)
+    even, odd = (torch.nonzero(part.flatten())[:, 0] for part in (first, ~first))
+    return even, odd, beside, torch.argsort(torch.cat([even, odd]))
 
 
 class PackedFine(nn.Module):
-    """`Fine`, its features laid out so that nothing is moved twice and the mid grey taken off by the bias."""
+    """`Fine` of one picture in rows of 4x4 blocks; the mid grey is taken off by the bias."""
 
     def __init__(self, fine: Fine, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         half = fine.enter.in_features - 3 * 16
         rows = torch.arange(4 * half).reshape(half, 4).T.flatten()  # sub-cell first, then channel
-        down = nn.Linear(fine.down.in_features, 4 * half)
-        enter = nn.Linear(fine.enter.in_features, fine.enter.out_features)
-        with torch.no_grad():
-            down.weight.copy_(fine.down.weight[rows])
-            down.bias.copy_(fine.down.bias[rows])
-            enter.weight.copy_(fine.enter.weight)
-            enter.bias.copy_(fine.enter.bias - 0.5 * fine.enter.weight[:, : 3 * 16].sum(1))
+        down = nn.Linear(fine.down.in_features, 4 * half).requires_grad_(False)
+        enter = nn.Linear(fine.enter.in_features, fine.enter.out_features).requires_grad_(False)
+        down.weight.copy_(fine.down.weight[rows])
+        down.bias.copy_(fine.down.bias[rows])
+        enter.weight.copy_(fine.enter.weight)
+        enter.bias.copy_(fine.enter.bias - 0.5 * fine.enter.weight[:, : 3 * 16].sum(1))
         self.down, self.enter, self.leave = (PackedLinear(layer, dtype) for layer in (down, enter, fine.leave))
         self.blocks = nn.ModuleList(PackedBlock(cast(Block, b), dtype) for b in fine.blocks)
 
     def forward(self, picture: Tensor, features: Tensor) -> Tensor:
-        batch, _, height, width = picture.shape
-        up = self.down(features).reshape(batch, height // 8, width // 8, 2, 2, -1).permute(0, 1, 3, 2, 4, 5)
-        patches = to_patches(picture.to(up.dtype), 4)
-        h = self.enter(torch.cat([patches, up.reshape(batch, height // 4, width // 4, -1)], -1))
+        """picture [4 * h * w, 48] in 0..1, row by row, features [1, h, w, F] to a correction [1, 2h, 2w, 48]."""
+        _, height, width, _ = features.shape
+        up = self.down(features).view(height, width, 2, 2, -1).permute(0, 2, 1, 3, 4)
+        quarters = picture.to(up.dtype).view(height, 2, width, 2, -1)
+        h = self.enter(torch.cat([quarters, up], -1).view(1, 2 * height, 2 * width, -1))
         for block in self.blocks:
             h = block(h)
-        return F.pixel_shuffle(self.leave(h).permute(0, 3, 1, 2), 4)
+        return self.leave(h).float()
 
 
 # The four cells beside a cell, as places in a 3x3 window.
@@ -185,35 +204,10 @@ class _QualityBias(nn.Module):
         return F.linear(quality_features(quality), self.by_quality.weight, self.own)
 
 
-_IN_FP32 = {Means: PackedMeans, nn.Linear: PackedLinear}
-_IN_ANY = {Block: PackedBlock, Trunk: PackedTrunk, Fine: PackedFine}
-
-
-def pack(model: nn.Module, dtype: torch.dtype = torch.float32) -> bool:
-    """Replace the layers of a model that will only be used for inference on a CPU; trunks, blocks and the like as a
-    whole, in `dtype` (fp32 or bf16). What stands outside of them stays in fp32: the linear transforms and the means
-    carry a picture's large values, the trunks and the fine layers only correct it.
-
-    Returns whether it was done: not where torch was built without oneDNN, or has other operators.
-    """
-    if not torch.backends.mkldnn.is_available() or not _works(dtype):
+def works(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether torch has oneDNN, and its operators compute what `nn.Linear` does, on a small example."""
+    if not torch.backends.mkldnn.is_available():
         return False
-    _replace(model, dtype)
-    return True
-
-
-def _replace(model: nn.Module, dtype: torch.dtype) -> None:
-    for name, child in list(model.named_children()):
-        if type(child) in _IN_ANY:
-            setattr(model, name, _IN_ANY[type(child)](child, dtype))
-        elif type(child) in _IN_FP32:
-            setattr(model, name, _IN_FP32[type(child)](child))
-        else:
-            _replace(child, dtype)
-
-
-def _works(dtype: torch.dtype) -> bool:
-    """Whether the operators exist and compute what `nn.Linear` does, on a small example."""
     linear = nn.Linear(4, 6).requires_grad_(False)
     x, add = torch.linspace(-1, 1, 32).reshape(8, 4), torch.ones(8, 6)
     near = 1e-5 if dtype == torch.float32 else 0.05
