@@ -9,12 +9,15 @@ import pytest
 import torch
 from test_baselines_video import moving_frames
 
-from tests.tiny import RICH
+from tests.tiny import RICH, moving_face, tiny_codec
 from vidcodec.bench import main
 from vidcodec.bench.backends import compare
 from vidcodec.bench.backends import markdown as backends_page
 from vidcodec.bench.latency import markdown, plot
 from vidcodec.bench.speed import FRAMES, WARM_UP, count_gmac, in_torch
+from vidcodec.bench.stages import DECODE, ENCODE, break_down
+from vidcodec.bench.stages import WARM_UP as STAGES_WARM_UP
+from vidcodec.bench.stages import markdown as stages_page
 from vidcodec.bench.videotrack import mark, read_mark, run_track
 from vidcodec.networks.model import VideoModel
 from vidcodec.report import STAGES
@@ -54,6 +57,24 @@ def test_backends_agree_and_what_is_missing_is_named() -> None:
     assert all(t.cpu_ms > 0 and t.difference < 1e-3 for t in timings)
     page = backends_page(timings, notes)
     assert page.count("| torch |") == 2 and all(note in page and "\n" not in note for note in notes)
+
+
+def test_stages_of_a_codec_add_up_to_its_frames() -> None:
+    codec = tiny_codec(sizes=RICH)
+    frames = moving_face(STAGES_WARM_UP + 6)
+    found = break_down(codec, frames, 40)
+    assert set(found.encode_ms) == set(ENCODE) and set(found.decode_ms) == set(DECODE)
+    always = {"analysis", "choice of symbols", "entropy coding", "own reconstruction", "motion search"}
+    assert all(found.encode_ms[name] > 0 for name in always) and all(ms > 0 for ms in found.around_ms.values())
+    assert found.networks_ms < found.sum_ms < sum(found.encode_ms.values()) + sum(found.decode_ms.values())
+    assert "_write" not in vars(codec), "nothing is watched any longer"
+    assert found.peak is not None
+    packet, _ = codec.encode(frames[0], codec.blank_state(), 40)
+    decoding = count_gmac(lambda: codec.decode(packet, codec.blank_state()))
+    encoding = count_gmac(lambda: codec.encode(frames[0], codec.blank_state(), 40))
+    assert decoding < found.peak.gmac <= encoding + decoding and found.peak.cpu_ms > 0
+    page = stages_page(found)
+    assert page.count(" - |") == len(ENCODE) + len(DECODE) and "in sum" in page and "of that peak" in page
 
 
 def test_speed_command_times_peers_over_enough_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

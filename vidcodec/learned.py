@@ -146,10 +146,7 @@ class LearnedCodec(Codec):
         again by its pixels: if its bits buy too little error, none are sent and the last picture stands.
         """
         intra, level = self._level(header)
-        vectors = np.zeros((CELLS, CELLS, 2), np.int64)
-        if not intra:
-            costs = motion_costs(self.sizes.weight(level))
-            vectors = search(luma(frame), luma(state.picture), costs).astype(np.int64)
+        vectors = np.zeros((CELLS, CELLS, 2), np.int64) if intra else self._search(frame, state, level)
         with torch.inference_mode():
             moved = self._moved(state, vectors)
             pixels = torch.from_numpy(frame).to(self.device)
@@ -165,18 +162,26 @@ class LearnedCodec(Codec):
                 return self._coded(silent, moved, header, level)
         return coded
 
+    def _search(self, frame: Frame, state: State, level: int) -> Ints:
+        """Vectors [h, w, 2] from the last picture to this one."""
+        costs = motion_costs(self.sizes.weight(level))
+        return search(luma(frame), luma(state.picture), costs).astype(np.int64)
+
     def _coded(
         self, chosen: FrameSymbols, moved: Moved, header: Header, level: int, means: Tensor | None = None
     ) -> tuple[Packet, State, FrameSymbols]:
         """The packet of symbols, the state after it, and the symbols as the tables could hold them."""
-        port = EncodePort(self.tables)
-        symbols = walk(port, self.scales, CELLS, header.distance == 0, level, known=chosen)
-        body = port.encoder.finish()
-        check = checksum(header.prefix(), b"".join(port.coded))
-        sealed = Header(header.number, header.distance, header.quality, check)
+        packet, symbols = self._write(chosen, header, level)
         if not np.array_equal(symbols.y, chosen.y):
             means = None
-        return Packet(sealed, body), self._after(symbols, moved, sealed, level, means), symbols
+        return packet, self._after(symbols, moved, packet.header, level, means), symbols
+
+    def _write(self, chosen: FrameSymbols, header: Header, level: int) -> tuple[Packet, FrameSymbols]:
+        port = EncodePort(self.tables)
+        symbols = walk(port, self.scales, CELLS, header.distance == 0, level, known=chosen)
+        check = checksum(header.prefix(), b"".join(port.coded))
+        sealed = Header(header.number, header.distance, header.quality, check)
+        return Packet(sealed, port.encoder.finish()), symbols
 
     def choose(
         self, y: Tensor, context: Any, vectors: Ints, intra: bool, level: int

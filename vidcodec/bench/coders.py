@@ -212,14 +212,15 @@ class ModelSpec(Spec):
     device: str = "cpu"
     precision: str = "auto"
 
-    def _load(self) -> Codec:
+    def load(self) -> Codec:
+        """One copy of it in each process, on one thread."""
         return _load_model(self.model, self.weights, self.device, self.precision)
 
     def open_encoder(self, level: int, fps: float) -> Encoder:
-        return _ModelEncoder(self._load(), level)
+        return _ModelEncoder(self.load(), level)
 
     def open_decoder(self) -> Decoder:
-        return _ModelDecoder(self._load())
+        return _ModelDecoder(self.load())
 
     def describe(self) -> str:
         alone = f"; every frame alone, every {self.stride}th frame" if self.stride > 1 else ""

@@ -77,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--backends", action="store_true", help="only compare the backends that can run the networks of `s`, and stop"
     )
+    parser.add_argument(
+        "--call", action="store_true", help="also what part of two cores a loopback call takes (half a minute)"
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of --backends: another model of the kind of `s`")
     add_shared(parser, "frames", "threads", "device", "precision", device="cpu")
     options = parse_words(parser, argv)
@@ -95,19 +98,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     threads = options.threads or 1
     stages: list[Stage] = []
     notes: list[str] = []
+    pages: list[str] = []
     for name in options.codecs or (*MODELS, *PEERS):
         try:
             spec = find_spec(name, options.device, options.precision)
             stages += _alone(_time_codec, spec, clip, threads)
+            if isinstance(spec, ModelSpec) and spec.device == "cpu":
+                page = _alone(_stages, spec, clip, threads)
+                pages += [f"## {name}, stage by stage\n\n{page}"] if page else []
         except InputError as error:
             notes.append(f"{name}: not measured ({error})")
             console.print(notes[-1], highlight=False)
             continue
         console.print(f"{name}: done", highlight=False)
+    call = None
+    if options.call:
+        from vidcodec.bench.stages import call_share
+
+        call = call_share()
     result = {
         "machine": _alone(machine, threads, options.device),
         "frames": len(clip.frames) - WARM_UP,
         "notes": notes,
+        "pages": pages,
+        "call_share_of_two_cores": _rounded(call),
         "stages": [{k: _rounded(v) for k, v in asdict(stage).items()} for stage in stages],
     }
     write_run(options.out, "speed", result, markdown(result))
@@ -206,6 +220,18 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
             )
         )
     return stages
+
+
+def _stages(spec: ModelSpec, clip: Clip, threads: int) -> str | None:
+    """In a process of its own: the page of a learned codec's stages; None for a codec that has none."""
+    from vidcodec.bench.stages import break_down, markdown
+    from vidcodec.learned import LearnedCodec
+
+    codec = spec.load()
+    _limit(threads)
+    if not isinstance(codec, LearnedCodec):
+        return None
+    return markdown(break_down(codec, clip.frames, spec.levels[len(spec.levels) // 2]))
 
 
 def network_shares(encoder: Encoder, decoder: Decoder, frames: NDArray[np.uint8]) -> dict[str, float | None]:
@@ -352,9 +378,12 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     where = f"{on['cpu']}, {on['cores']} cores" + (f", {on['gpu']}" if on["gpu"] else "")
     notes = "".join(f"\n* {note}" for note in result["notes"])
+    call = result["call_share_of_two_cores"]
+    if call is not None:
+        notes += f"\n* a loopback call, both ends: {100 * call:.0f} % of two cores"
     return (
         f"{where}; torch {on['torch']}, {on['threads']} thread(s); {result['frames']} frames after {WARM_UP} of "
         f"warm-up. This machine multiplies at most {on['peak_1x1_gmac_per_s']} GMAC/s in a 1x1 and "
         f"{on['peak_3x3_gmac_per_s']} in a 3x3 convolution; load when measured: {on['load']}.\n\n"
-        f"{table(header, rows)}{notes}\n"
+        f"{table(header, rows)}{notes}\n" + "".join(f"\n{page}" for page in result["pages"])
     )

@@ -43,8 +43,8 @@ def side_levels(symbols: NDArray[np.integer], groups: tuple[int, ...]) -> Ints:
     """z of symbols [C, h, w]: bit lengths of the summed magnitudes of 4x4 cells, [groups, h/4, w/4]."""
     _, h, w = symbols.shape
     magnitudes = np.minimum(np.abs(symbols), MAGNITUDE_CAP)
-    cells = magnitudes.reshape(-1, h // Z_CELLS, Z_CELLS, w // Z_CELLS, Z_CELLS).sum((2, 4))
-    return bit_length(np.add.reduceat(cells, [0, *groups[:-1]], axis=0))
+    sums = np.add.reduceat(magnitudes, [0, *groups[:-1]], axis=0)
+    return bit_length(sums.reshape(-1, h // Z_CELLS, Z_CELLS, w // Z_CELLS, Z_CELLS).sum((2, 4)))
 
 
 def checkerboard(h: int, w: int) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ what moves is read anew. Pixels may differ from those of `VideoModel` in the las
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -61,6 +62,12 @@ class RowModel:
         self._sharpness = model.sharpness
         model.freeze(torch.device("cpu"))
         self._up, self._down = (gain[:, :, 0, 0] for gain in model.gains(torch.arange(LEVELS)))
+
+    def layers(self) -> Iterator[nn.Module]:
+        """Everything with weights, smallest parts included."""
+        for part in vars(self).values():
+            if isinstance(part, nn.Module):
+                yield from part.modules()
 
     def blank(self, batch: int, height: int, width: int, device: torch.device) -> Reference:
         blocks = height // PATCH * (width // PATCH)

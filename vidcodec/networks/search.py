@@ -92,17 +92,20 @@ def search(current: np.ndarray, reference: np.ndarray, costs: SearchCosts | None
         return vectors
     now, before = current.astype(np.float32) / 255, reference.astype(np.float32) / 255
     error_zero = _cell_sum((now - before) ** 2, h, w)
+    error = _cell_error(now, before, vectors)
     for _ in range(2):
-        error = _cell_error(now, before, vectors)
         # A vector's reach is its own cell and half of the next: the saving is judged over that support.
         saved = cv2.blur(error_zero - error, (3, 3), borderType=cv2.BORDER_REPLICATE)
-        moves = vectors.any(-1)
-        vectors[moves & (saved < costs.zero_gain)] = 0
+        lost = vectors.any(-1) & (saved < costs.zero_gain)
+        if not lost.any():
+            break
+        vectors[lost] = 0
         if not vectors.any():
             return vectors
+        error = _cell_error(now, before, vectors)
     smooth = np.stack([cv2.medianBlur(vectors[..., k].astype(np.int16), 3) for k in (0, 1)], -1).astype(np.int32)
-    error = _cell_error(now, before, vectors)
-    merged = _cell_error(now, before, smooth)
     lone = (smooth != vectors).any(-1)
-    vectors[lone & (merged - error < costs.merge_gain)] = smooth[lone & (merged - error < costs.merge_gain)]
+    if lone.any():
+        merges = lone & (_cell_error(now, before, smooth) - error < costs.merge_gain)
+        vectors[merges] = smooth[merges]
     return vectors
