@@ -64,9 +64,10 @@ def _encode(options: argparse.Namespace) -> int:
 
     from sender.capture import open_source
     from sender.crop import crop_frames
+    from vidcodec.heldrate import encode_held
     from vidcodec.metrics import mse as frame_mse
     from vidcodec.metrics import psnr_db
-    from vidcodec.rate import DEFAULT_KBPS, RateControl, encode_held, quality_or_rate
+    from vidcodec.rate import DEFAULT_KBPS, RateControl, quality_or_rate
 
     quality, kbps = quality_or_rate(options.quality, options.bitrate, codec.info.qualities, codec.info.model_id)
 

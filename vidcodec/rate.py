@@ -15,24 +15,21 @@ after it as foreseen. Of all qualities for the next frame, and for those after i
 seconds that end with the next frames stray least from the rate, as far as that does not take quality too far from frame
 to frame or from what the scene can have in the long run. Where the mean has strayed, seconds aim a little beside it.
 
-**A frame that comes out otherwise** than foreseen may be coded again, once (`again`); files do, calls keep their pace.
+**A frame that comes out otherwise** than foreseen may be coded again (`again`, then `within`); files do
+(`vidcodec.heldrate`), calls keep their pace.
 
 **A frame without a reference** takes half a second's bytes and more on a narrow path. It counts for at most half a
 second, so that the frames after it keep half of theirs: the second that it is in goes over, and no later one.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.errors import UsageError
-
-if TYPE_CHECKING:
-    from vidcodec.codec import Codec, Frame, State
-    from vidcodec.packet import Packet
 
 DEFAULT_KBPS = 40.0
 FEW_QUALITIES = 16
@@ -74,6 +71,12 @@ AGAIN_LEAST = 3
 MISS, MISS_SHARE, OFF = 0.25, 0.03, 0.08
 """A frame is coded again if its size is off by the first (natural logarithm) and by the second as a share of a second's
 bytes, or if the second that it ends is off by the third."""
+
+HELD, INSIDE = 0.09, 0.97
+"""A second may be off by the first share before its last frame is coded again, which then aims this far inside."""
+
+LEAST_SHARE = 0.15
+"""Less than this share of a mean frame counts as that much, since nothing grows from nothing by a factor."""
 
 INTRA_S = 0.5
 MEMORY_S = 5.0
@@ -210,6 +213,30 @@ class RateControl:
         chosen = replace(self, quality=quality)._choose(foreseen, AGAIN_STEPS).quality
         return chosen if abs(chosen - quality) >= AGAIN_LEAST else None
 
+    def within(self, tried: Mapping[int, int]) -> int | None:
+        """At what quality to code a frame with a reference once more, so that the second that ends with it holds the
+        rate. None: the last attempt does, or no quality between one that is too large and one too small is left.
+
+        tried: bytes that the frame came to, by quality, in the order of the attempts.
+        """
+        window = max(1, round(self.fps))
+        if not self.units or len(self.shares) < window - 1 or self.qualities < FEW_QUALITIES:
+            return None
+        mean, before = self.frame_bytes, sum(self.shares[1 - window :])
+        least, most = (((1 + way * HELD) * window - before) * mean for way in (-1, 1))
+        quality, size = list(tried.items())[-1]
+        if least <= size <= most:
+            return None
+        lowest = max((q + 1 for q, known in tried.items() if known < least), default=0)
+        highest = min((q - 1 for q, known in tried.items() if known > most), default=self.qualities - 1)
+        if lowest > highest:
+            return None
+        wanted = INSIDE * most if size > most else least / INSIDE
+        nothing = LEAST_SHARE * mean
+        growth = _step(RANGE, self.qualities) + _step(RISE, self.qualities)
+        away = math.log(max(wanted, nothing) / max(size, nothing)) / growth
+        return max(lowest, min(quality + (math.floor(away) if size > most else math.ceil(away)), highest))
+
     def _growth(self, quality: float, reference: float | None = None) -> float:
         """By how much a frame of a quality is larger than one of quality 0, with pictures of `reference` behind it."""
         rise = 0.0 if reference is None else _step(RISE, self.qualities) * (quality - reference)
@@ -259,19 +286,6 @@ class RateControl:
         price = ((np.maximum(off - FREE, 0) / TOLERANCE) ** 2 * length).mean(-1) / window
         price += STEADY_PRICE * ((own[:, None] - later) ** 2 + (later - long_run) ** 2)
         return replace(self, quality=int(own[int(price.argmin()) // len(later)]))
-
-
-def encode_held(
-    codec: "Codec", frame: "Frame", state: "State", control: RateControl
-) -> tuple["Packet", "State", RateControl]:
-    """Encode a frame under a rate control where time does not press: one that came out otherwise than foreseen is
-    coded again, once. Returns its packet, the state after it and the control after it."""
-    packet, after = codec.encode(frame, state, control.quality)
-    if packet.header.distance:
-        other = control.again(control.quality, len(packet))
-        if other is not None:
-            packet, after = codec.encode(frame, state, other)
-    return packet, after, control.after(packet.header.quality, len(packet), packet.header.distance == 0)
 
 
 def _place(units: tuple[float, ...], mean: float) -> float:

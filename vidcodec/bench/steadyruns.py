@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from vidcodec.bench.clips import Clip
 from vidcodec.codec import Codec, Frame
 from vidcodec.errors import UsageError
+from vidcodec.heldrate import encode_held
 from vidcodec.learned import LearnedCodec
 from vidcodec.metrics import mse, psnr_db
 from vidcodec.packet import Packet
-from vidcodec.rate import RateControl, encode_held
+from vidcodec.rate import RateControl
 
 Report = Callable[[int], object]
 """Told how many more frames are done."""
