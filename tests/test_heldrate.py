@@ -61,7 +61,7 @@ def seconds(codec: Codec, kbps: float, fps: int, held: bool) -> np.ndarray:
 def test_every_second_holds_the_rate_within_a_tenth(kbps: float, fps: int) -> None:
     codec = Padded()
     off = seconds(codec, kbps, fps, held=True)
-    assert np.mean(np.abs(off) <= 0.1) > 0.96 and abs(off.mean()) < 0.02
+    assert np.mean(np.abs(off) <= 0.1) > 0.96 and abs(off.mean()) < 0.03
     assert max(codec.attempts()) <= TRIES + 1 and np.mean(codec.attempts()) < 2.5
     assert np.mean(np.abs(seconds(Padded(), kbps, fps, held=False)) <= 0.1) < 0.9, "a burst is too much for one attempt"
 
