@@ -1,24 +1,33 @@
-"""`bench page`: what a page costs a call. The same loopback call without a page, and with each kind of viewer.
+"""`bench page`: what a page costs a call. One loopback call with a page, looked at by turns by each kind of viewer.
 
-Rounds are interleaved, so that what else the machine does falls on all of them alike; each figure is the median over
-rounds. A browser on the same machine takes its own time from the call's cores: `reader` takes every frame without
-drawing it, as a browser on another machine would.
+    nobody | viewer | viewer | nobody | nobody | next viewer | ...
+
+Each turn of a viewer stands beside one of nobody's, before or after it, and only their difference counts: what else the
+machine does falls on both. Delays are those that the receiver serves to Prometheus, of the newest 60 frames. A browser
+on the same machine takes its own time from the call's cores: `reader` takes every frame without drawing it, as a
+browser on another machine would.
 """
 
 import argparse
-import json
+import http.client
 import os
+import queue
 import re
 import subprocess
 import sys
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
 from vidcodec.bench.output import add_out, load_average, write_run
+from vidcodec.bench.paired import rise
+from vidcodec.bench.processes import Processes, child_of, members, resident_mib
 from vidcodec.bench.tables import number, table
 from vidcodec.bench.viewers import Browser, Nobody, Reader, Stuck, find_browser
 from vidcodec.cli import add_shared, check_shared
@@ -26,30 +35,42 @@ from vidcodec.errors import PeerError, UsageError
 from vidcodec.settings import parse_words, without_options
 
 VIEWERS: dict[str, tuple[str, Callable[[], Nobody]]] = {
-    "none": ("no page", Nobody),
-    "nobody": ("a page that nobody opens", Nobody),
-    "stuck": ("one viewer that reads nothing", Stuck),
-    "reader": ("one viewer that reads everything, elsewhere", Reader),
     "browser": ("one browser on the same machine", Browser),
+    "reader": ("one viewer that reads everything, elsewhere", Reader),
+    "stuck": ("one viewer that reads nothing", Stuck),
 }
-SHARES = ("p50", "p95", "p99")
-SAMPLE_S = 0.5
-SETTLE_S = 3.0
-"""Memory is compared from here on: before, codecs and buffers are still being set up."""
+BOUND_MS = 5.0
+"""By so much at most may one browser raise the call's p95."""
+
+WINDOW_FRAMES = 60
+"""Delays are served of so many of the newest frames (`CallLog.recent_latency`)."""
+
+WINDOWS = 2
+SETTLE_S = 1.5
+"""After a viewer has come or gone, until it has loaded what it needs."""
+
+LAG_S = 1.5
+"""The sender's half of a delay comes once a second."""
+
+START_S = 120.0
+FIGURES = ("p50_ms", "p95_ms", "receiver_cpu_ms", "sender_cpu_ms", "viewer_cpu_ms", "memory_mib")
+Turn = dict[str, float]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="vidcodec bench page", description=__doc__)
-    parser.add_argument("--viewers", nargs="*", choices=VIEWERS, default=list(VIEWERS), help="default: all")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: %(default)s")
-    parser.add_argument("--fps", type=float, metavar="F", help="default: what the source gives")
+    parser = argparse.ArgumentParser(
+        prog="vidcodec bench page", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--viewers", nargs="+", choices=VIEWERS, default=list(VIEWERS), help="default: all")
+    parser.add_argument("--pairs", type=int, default=8, metavar="N", help="for each viewer (default: %(default)s)")
+    parser.add_argument("--fps", type=float, default=30.0, metavar="F", help="default: %(default)g")
     add_out(parser)
-    add_shared(parser, "input", "model", "bitrate", "duration", "threads", input="sample", duration=10.0)
+    add_shared(parser, "input", "model", "bitrate", "threads", input="sample")
     options = parse_words(parser, argv)
     check_shared(options)
-    if options.rounds < 1:
-        raise UsageError(f"--rounds {options.rounds}: must be 1 or more")
+    if options.pairs < 1 or not 5 <= options.fps <= 240:
+        raise UsageError("--pairs must be 1 or more, and --fps 5 to 240")
     viewers, notes = [viewer for viewer in VIEWERS if viewer in options.viewers], []
     if "browser" in viewers and find_browser() is None:
         viewers.remove("browser")
@@ -57,178 +78,235 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     console = Console(stderr=True)
-    calls: dict[str, list[dict[str, Any]]] = {viewer: [] for viewer in viewers}
-    for turn in range(options.rounds):
-        for place in range(len(viewers)):
-            viewer = viewers[(turn + place) % len(viewers)]
-            console.print(f"round {turn + 1} of {options.rounds}: {VIEWERS[viewer][0]}", highlight=False)
-            calls[viewer].append(call(viewer, options))
-    load = load_average()
+    seconds = 2 * turn_s(options.fps) * options.pairs * len(viewers)
+    console.print(
+        f"{options.pairs} pairs of turns for each of {len(viewers)} viewers: {seconds:.0f} s", highlight=False
+    )
+    turns, drawn = call(viewers, options, lambda text: console.print(text, highlight=False))
     result = {
         "input": Path(options.input).name,
         "model": options.model,
+        "fps": options.fps,
         "cores": os.cpu_count(),
-        "load": load,
-        "rounds": options.rounds,
-        "duration_s": options.duration,
-        "rows": rows_of(calls),
+        "load": load_average(),
+        "turn_s": turn_s(options.fps),
+        "rows": [row(viewer, turns[viewer], drawn[viewer]) for viewer in viewers],
         "notes": notes,
     }
     write_run(options.out, "page", result, markdown(result))
     return 0
 
 
-def call(viewer: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One loopback call through the command, looked at by one kind of viewer.
+def turn_s(fps: float) -> float:
+    """How long a turn lasts: to settle, and the windows that are measured in it."""
+    return SETTLE_S + LAG_S + WINDOWS * WINDOW_FRAMES / fps
+
+
+def call(
+    viewers: Sequence[str], options: argparse.Namespace, say: Callable[[str], object]
+) -> tuple[dict[str, list[tuple[Turn, Turn]]], dict[str, int | None]]:
+    """One call through the command, looked at by turns.
+
+    Returns:
+        For each viewer the pairs of turns (nobody, viewer), and how many frames it drew.
 
     Raises:
         PeerError: the call failed.
+        InputError: the browser does not start.
     """
-    with tempfile.TemporaryDirectory() as folder, VIEWERS[viewer][1]() as looking:
-        report = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "sender", "--loopback", "--input", options.input, "--loop", "--crop", "center"]
-        command += ["--display", "none" if viewer == "none" else "web", "--report", str(report)]
-        command += ["--model", options.model, "--duration", str(options.duration)]
-        for name in ("bitrate", "threads", "fps"):
-            value = getattr(options, name)
-            if value is not None:
-                command += [f"--{name}", str(value)]
-        with (Path(folder) / "errors").open("w+") as errors:
-            process = subprocess.Popen(
-                command, env=without_options(os.environ), stdout=subprocess.PIPE, stderr=errors, text=True
-            )
-            watchdog = threading.Timer(options.duration + 120, process.kill)
-            watchdog.start()
-            memory = Memory(process.pid)
-            try:
-                for line in process.stdout or ():
-                    if found := re.search(r"watch the call at (\S+)", line):
-                        looking.look(found[1])
-                    if line.startswith("connected"):
-                        memory.start()
-                status = process.wait()
-            finally:
-                watchdog.cancel()
-                process.kill()
-                process.wait()
-                memory.stop()
-            errors.seek(0)
-            said = errors.read().strip().splitlines()
-        if status:
-            raise PeerError(f"a call with {VIEWERS[viewer][0]} ended with status {status}: {''.join(said[-1:])}")
-        values = json.loads(report.read_text("utf-8"))
-    return {
-        "frames_captured": values["frames_captured"],
-        "frames_shown": values["frames_shown"],
-        "frames_drawn": looking.drawn,
-        "total_ms": values["latency_ms"]["total"],
-        "memory_growth_mib": memory.growth_mib,
-    }
+    command = [sys.executable, "-m", "sender", "--loopback", "--input", options.input, "--loop", "--crop", "center"]
+    command += ["--display", "web", "--metrics", "127.0.0.1:0", "--model", options.model, "--fps", str(options.fps)]
+    for name in ("bitrate", "threads"):
+        value = getattr(options, name)
+        command += [] if value is None else [f"--{name}", str(value)]
+    with ExitStack() as stack:
+        looking = {viewer: stack.enter_context(VIEWERS[viewer][1]()) for viewer in viewers}
+        running = stack.enter_context(RunningCall(command))
+        measure = Measure(running, options.fps)
+        measure.turn(None)  # the call begins: not counted
+        turns: dict[str, list[tuple[Turn, Turn]]] = {viewer: [] for viewer in viewers}
+        for count in range(options.pairs * len(viewers)):
+            viewer = viewers[count % len(viewers)]
+            found: dict[bool, Turn] = {}
+            for looks in (False, True) if count % 2 == 0 else (True, False):
+                if looks:
+                    looking[viewer].look(running.page)
+                found[looks] = measure.turn(looking[viewer].session)
+                looking[viewer].leave()
+            turns[viewer].append((found[False], found[True]))
+            without, there = found[False]["p95_ms"], found[True]["p95_ms"]
+            say(f"{count + 1}: {VIEWERS[viewer][0]}: p95 {without:.0f} ms without, {there:.0f} with")
+        return turns, {viewer: looking[viewer].drawn for viewer in viewers}
 
 
-class Memory:
-    """Resident memory of the receiver, a child of the sender, while a call runs; known on Linux only.
+class RunningCall:
+    """A call by the command, while it runs.
 
     Attributes:
-        samples: MiB, one for each `SAMPLE_S` after `SETTLE_S`.
+        page, metrics: where its page and its figures are.
+        sender, receiver: process ids; the receiver's is None without /proc.
+
+    Raises:
+        PeerError: it ended, or did not begin within `START_S`.
     """
 
-    def __init__(self, parent: int) -> None:
-        self.samples: list[float] = []
-        self._parent = parent
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    @property
-    def growth_mib(self) -> float | None:
-        """The last samples less the first ones; None where there are too few."""
-        if len(self.samples) < 6:
-            return None
-        return median(self.samples[-3:]) - median(self.samples[:3])
-
-    def start(self) -> None:
-        """Begin to sample; the call runs."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Sample no more."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(2.0)
-
-    def _run(self) -> None:
-        child = child_of(self._parent)
-        if child is None or self._stop.wait(SETTLE_S):
-            return
-        while not self._stop.wait(SAMPLE_S):
-            try:
-                status = Path(f"/proc/{child}/status").read_text()
-            except OSError:
-                return  # it has ended
-            if found := re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE):
-                self.samples.append(int(found[1]) / 1024)
-
-
-def child_of(parent: int) -> int | None:
-    """Process id of the first child of a process; None where there is none, or no /proc."""
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(entry.read_text().rpartition(")")[2].split()[1]) == parent:
-                return int(entry.parent.name)
-        except OSError:  # it has just ended
-            continue
-    return None
-
-
-def rows_of(calls: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """For each kind of viewer the medians over its calls, and how much later than without a page it is."""
-    rows: list[dict[str, Any]] = []
-    for viewer, made in calls.items():
-        total = {share: middle([one["total_ms"][share] for one in made]) for share in SHARES}
-        plain = rows[0]["total_ms"]["p95"] if rows and rows[0]["viewer"] == "none" else None
-        rows.append(
-            {
-                "viewer": viewer,
-                "frames_captured": sum(one["frames_captured"] for one in made),
-                "frames_shown": sum(one["frames_shown"] for one in made),
-                "frames_drawn": sum(one["frames_drawn"] for one in made)
-                if made[0]["frames_drawn"] is not None
-                else None,
-                "total_ms": total,
-                "p95_of_rounds_ms": [one["total_ms"]["p95"] for one in made],
-                "p95_rise_ms": None if plain is None or total["p95"] is None else total["p95"] - plain,
-                "memory_growth_mib": middle([one["memory_growth_mib"] for one in made]),
-            }
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            env=without_options(os.environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-    return rows
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.page = self.metrics = ""
+        self.sender = self._process.pid
+        until_s, said = time.monotonic() + START_S, ""
+        while not said.startswith("connected"):
+            try:
+                line = self._lines.get(timeout=max(0.0, until_s - time.monotonic()))
+            except queue.Empty:
+                line = None
+            if line is None:
+                self.close()
+                raise PeerError(f"the call did not begin: {said or 'it said nothing'}")
+            said = line
+            if found := re.search(r"watch the call at (\S+)", line):
+                self.page = found[1]
+            if found := re.search(r"Prometheus at (\S+)", line):
+                self.metrics = found[1]
+        self.receiver = child_of(self.sender)
+
+    def figures(self) -> dict[str, float]:
+        """What the receiver tells Prometheus, by name with labels.
+
+        Raises:
+            PeerError: the call is over.
+        """
+        at = urlsplit(self.metrics)
+        connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=10.0)
+        try:
+            connection.request("GET", at.path)
+            text = connection.getresponse().read().decode()
+        except OSError as error:
+            raise PeerError(f"the call ended before its turns: {error}") from error
+        finally:
+            connection.close()
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            self._lines.put(line.strip())
+        self._lines.put(None)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._process.terminate()
+        try:
+            self._process.wait(20.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> "RunningCall":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def middle(values: Sequence[float | None]) -> float | None:
-    """The median of what is known."""
-    known = [value for value in values if value is not None]
-    return median(known) if known else None
+class Measure:
+    """The figures of one turn after another."""
+
+    def __init__(self, running: RunningCall, fps: float) -> None:
+        self._running = running
+        self._fps = fps
+
+    def turn(self, session: int | None) -> Turn:
+        """Wait for a turn to pass; means over its windows, and processor time in ms for each second.
+
+        Args:
+            session: of the viewer's processes.
+        """
+        running = self._running
+        time.sleep(SETTLE_S)
+        sender, receiver = Processes([running.sender]), Processes([running.receiver])
+        viewer = Processes(members(session))
+        before_mib, began_s = resident_mib(running.receiver), time.monotonic()
+        time.sleep(LAG_S)
+        values: dict[str, list[float]] = {"p50_ms": [], "p95_ms": []}
+        for _ in range(WINDOWS):
+            time.sleep(WINDOW_FRAMES / self._fps)
+            figures = running.figures()
+            for name, quantile in (("p50_ms", "0.5"), ("p95_ms", "0.95")):
+                value = figures.get(f'vidcodec_latency_seconds{{stage="total",quantile="{quantile}"}}')
+                if value is not None:
+                    values[name].append(1000 * value)
+        if not values["p95_ms"]:
+            raise PeerError("the call measured no delay: nothing was shown")
+        passed_s = time.monotonic() - began_s
+        return {
+            **{name: sum(found) / len(found) for name, found in values.items()},
+            "sender_cpu_ms": 1000 * sender.spent_s() / passed_s,
+            "receiver_cpu_ms": 1000 * receiver.spent_s() / passed_s,
+            "viewer_cpu_ms": 1000 * viewer.spent_s() / passed_s,
+            "memory_mib": resident_mib(running.receiver) - before_mib,
+        }
+
+
+def row(viewer: str, pairs: Sequence[tuple[Turn, Turn]], drawn: int | None) -> dict[str, Any]:
+    """What one kind of viewer costs: medians, and for each figure by how much it rises."""
+    rises = {name: rise([(without[name], there[name]) for without, there in pairs]) for name in FIGURES}
+    return {
+        "viewer": viewer,
+        "pairs": len(pairs),
+        "frames_drawn": drawn,
+        "without": {name: median(without[name] for without, _ in pairs) for name in FIGURES},
+        "with": {name: median(there[name] for _, there in pairs) for name in FIGURES},
+        "rise": {name: asdict(found) for name, found in rises.items()},
+        "p95_within_bound": rises["p95_ms"].within(BOUND_MS),
+    }
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The run as a page."""
-    header = ["viewer", "shown", "drawn by the viewer", "delay ms p50 / p95 / p99", "p95 of each round"]
-    header += ["p95 rises by ms", "receiver's memory grows by MiB"]
+    header = ["viewer", "pairs", "drawn", "p50 / p95 ms without", "with", "p50 rises by ms", "p95 rises by ms"]
+    header += [
+        f"p95 at most {BOUND_MS:g} ms later",
+        "receiver's CPU rises by ms/s",
+        "sender's",
+        "memory in a turn, MiB",
+    ]
+
+    def risen(found: dict[str, Any], name: str, digits: int = 1) -> str:
+        values = found["rise"][name]
+        if values["low"] is None:
+            return f"{values['middle']:+.{digits}f}"
+        return f"{values['middle']:+.{digits}f} ({values['low']:+.{digits}f} .. {values['high']:+.{digits}f})"
+
+    verdicts = {True: "yes", False: "no", None: "cannot be told"}
     rows = [
         [
-            VIEWERS[row["viewer"]][0],
-            f"{row['frames_shown']} of {row['frames_captured']}",
-            "-" if row["frames_drawn"] is None else str(row["frames_drawn"]),
-            " / ".join(number(row["total_ms"][share], 1) for share in SHARES),
-            ", ".join(number(value, 0) for value in row["p95_of_rounds_ms"]),
-            "-" if row["p95_rise_ms"] is None else f"{row['p95_rise_ms']:+.1f}",
-            "-" if row["memory_growth_mib"] is None else f"{row['memory_growth_mib']:+.1f}",
+            VIEWERS[found["viewer"]][0],
+            str(found["pairs"]),
+            number(found["frames_drawn"], 0),
+            *(f"{number(found[key]['p50_ms'])} / {number(found[key]['p95_ms'])}" for key in ("without", "with")),
+            risen(found, "p50_ms"),
+            risen(found, "p95_ms"),
+            verdicts[found["p95_within_bound"]],
+            risen(found, "receiver_cpu_ms", 0),
+            risen(found, "sender_cpu_ms", 0),
+            risen(found, "viewer_cpu_ms", 0),
+            risen(found, "memory_mib"),
         ]
-        for row in result["rows"]
+        for found in result["rows"]
     ]
     text = (
-        f"Loopback calls of {result['duration_s']:g} s, model `{result['model']}`, source `{result['input']}`, "
-        f"{result['cores']} cores, load when measured: {result['load']}. Medians over {result['rounds']} interleaved "
-        f"rounds; the rise is against the call without a page; memory from {SETTLE_S:g} s after the start to the "
-        f"end.\n\n{table(header, rows)}"
+        f"One loopback call at {result['fps']:g} frames/s, model `{result['model']}`, source `{result['input']}`, "
+        f"{result['cores']} cores, load at the end: {result['load']}. Turns of {result['turn_s']:.0f} s with and "
+        "without each viewer, side by side in time; a rise is the median of their differences, and in brackets where "
+        f"it lies with a confidence of 95 %.\n\n{table(header, rows)}"
     )
     return text + "".join(f"\n* {note}\n" for note in result["notes"])

@@ -1,6 +1,7 @@
 """Who looks at a call's page: a real browser, a program that reads everything, one that reads nothing.
 
-Each is a context manager that takes the address that the command printed; `drawn` then says how many frames it got.
+Each is a context manager that takes the address that the command printed, and may leave and come back; `drawn` says how
+many frames it got in all.
 """
 
 import asyncio
@@ -46,7 +47,10 @@ class Nobody:
 
     Attributes:
         drawn: how many frames it drew, None where nothing is drawn.
+        session: of its processes; None where it has none of its own.
     """
+
+    session: int | None = None
 
     def __init__(self) -> None:
         self.drawn: int | None = None
@@ -54,11 +58,14 @@ class Nobody:
     def look(self, url: str) -> None:
         """Do nothing."""
 
+    def leave(self) -> None:
+        """Look no more. May be called twice."""
+
     def __enter__(self) -> "Nobody":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to end."""
+        self.leave()
 
 
 class Stuck(Nobody):
@@ -91,9 +98,11 @@ class Stuck(Nobody):
         if answer != b"HTTP/1.1 101":
             raise PeerError(f"the page answered {answer!r} to a viewer")
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
+            self._socket = None
 
 
 class Reader(Nobody):
@@ -107,13 +116,16 @@ class Reader(Nobody):
 
     def look(self, url: str) -> None:
         """Begin to read."""
+        self._stop.clear()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._read(url)), daemon=True)
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """Read no more: the socket is closed with the next message."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(5.0)
+            self._thread = None
 
     async def _read(self, url: str) -> None:
         import aiohttp
@@ -154,19 +166,26 @@ class Browser(Nobody):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self.session = self._process.pid
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._port = self._wait_for_port()
 
     def look(self, url: str) -> None:
         """Open the page, and count what it draws."""
+        self._stop.clear()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._watch(url)), daemon=True)
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """Show an empty page instead."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(10.0)
+            self._thread = None
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -192,7 +211,7 @@ class Browser(Nobody):
                 tab = next(tab for tab in tabs if tab["type"] == "page")
                 async with http_session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as tools:
                     await self._ask(tools, "Page.navigate", url=url)
-                    counting = False
+                    counting, before = False, self.drawn or 0
                     while not self._stop.is_set():
                         await asyncio.sleep(0.25)
                         if not counting:
@@ -201,7 +220,8 @@ class Browser(Nobody):
                             if counting:
                                 await self._evaluate(tools, COUNT)
                         else:
-                            self.drawn = int(await self._evaluate(tools, "window.framesDrawn()") or 0)
+                            self.drawn = before + int(await self._evaluate(tools, "window.framesDrawn()") or 0)
+                    await self._ask(tools, "Page.navigate", url="about:blank")
 
     async def _evaluate(self, tools: "aiohttp.ClientWebSocketResponse", script: str) -> Any:
         answer = await self._ask(tools, "Runtime.evaluate", expression=script, returnByValue=True)

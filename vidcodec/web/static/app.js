@@ -8,6 +8,8 @@ import { Pictures } from "/pictures.js";
 
 const STATES = { connecting: "connecting", live: "live", lost: "connection lost, trying again" };
 
+const NUMBERS_EVERY = 3; // figures: tables that change faster cannot be read, and each time they are laid out anew
+
 const byId = (id) => document.getElementById(id);
 const status = byId("status");
 
@@ -28,6 +30,8 @@ function start() {
 
   // A call that is over stays on the page until the next one begins; the connection is kept up for it.
   let over = false;
+  let figuresCount = 0;
+  let newest = null;
 
   const texts = {
     hello({ title, panels, controls: offered, settings, series, rows }) {
@@ -37,12 +41,16 @@ function start() {
       controls.offer(offered);
       charts.reset(series, rows);
       over = false;
+      figuresCount = 0;
+      newest = null;
       texts.settings({ settings });
     },
     figures({ figures, row }) {
       pictures.setFigures(figures);
-      numbers.setFigures(figures);
       controls.setFigures(figures);
+      newest = figures;
+      if (figuresCount % NUMBERS_EVERY === 0) numbers.setFigures(figures);
+      figuresCount += 1;
       if (row[0] !== charts.rows.at(-1)?.[0]) charts.add(row);
     },
     settings({ settings }) {
@@ -56,6 +64,8 @@ function start() {
     end({ reason }) {
       over = true;
       setState("over", reason);
+      if (newest) numbers.setFigures(newest);
+      charts.redraw();
     },
   };
 

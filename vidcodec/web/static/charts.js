@@ -4,6 +4,7 @@ import uPlot from "/vendor/uPlot.esm.js";
 import { fixed } from "/format.js";
 
 const SHOWN_S = 60;
+const AT_ONCE = 2; // charts, so that each is drawn anew some 1.3 times a second
 const KEPT_ROWS = 600;
 const HEIGHT = 190;
 
@@ -172,7 +173,8 @@ export class Charts {
     this.charts = CHARTS.map((spec) => new Chart(parent, spec));
     this.series = [];
     this.rows = [];
-    this.pending = false;
+    this.late = new Set(); // charts to be drawn before the next screen
+    this.next = 0;
     new ResizeObserver(() => this.charts.forEach((chart) => chart.resize())).observe(parent);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
       this.charts.forEach((chart) => chart.plot.redraw(false, true)));
@@ -181,25 +183,29 @@ export class Charts {
   reset(series, rows) {
     this.series = series;
     this.rows = rows;
-    this.redraw();
+    this.redraw(this.charts);
   }
 
+  // Take new figures, and draw the charts whose turn it is: all at once, four times a second, would hold up the pictures.
   add(row) {
     this.rows.push(row);
     if (this.rows.length > KEPT_ROWS) this.rows.shift();
-    this.redraw();
+    this.redraw(this.charts.slice(this.next, this.next + AT_ONCE));
+    this.next = (this.next + AT_ONCE) % this.charts.length;
   }
 
-  redraw() {
-    if (this.pending || !this.series.length) return;
-    this.pending = true;
-    requestAnimationFrame(() => {
-      this.pending = false;
-      const last = this.rows.at(-1)?.[0] ?? 0;
-      const rows = this.rows.filter((row) => row[0] !== null && row[0] >= last - SHOWN_S && row[0] <= last);
-      const columns = {};
-      this.series.forEach((path, index) => { columns[path] = rows.map((row) => row[index]); });
-      for (const chart of this.charts) chart.setData(columns.time_s, columns);
-    });
+  redraw(charts = this.charts) {
+    if (!this.series.length) return;
+    if (!this.late.size) requestAnimationFrame(() => this.draw());
+    charts.forEach((chart) => this.late.add(chart));
+  }
+
+  draw() {
+    const last = this.rows.at(-1)?.[0] ?? 0;
+    const rows = this.rows.filter((row) => row[0] !== null && row[0] >= last - SHOWN_S && row[0] <= last);
+    const columns = {};
+    this.series.forEach((path, index) => { columns[path] = rows.map((row) => row[index]); });
+    for (const chart of this.late) chart.setData(columns.time_s, columns);
+    this.late.clear();
   }
 }

@@ -1,0 +1,59 @@
+"""What processes take, from /proc: nothing where there is none."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def child_of(parent: int) -> int | None:
+    """Process id of the first child of a process; None where there is none, or no /proc."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(entry.read_text().rpartition(")")[2].split()[1]) == parent:
+                return int(entry.parent.name)
+        except OSError:  # it has just ended
+            continue
+    return None
+
+
+def members(session: int | None) -> list[int]:
+    """Process ids of a session."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat") if session is not None else ():
+        try:
+            if int(entry.read_text().rpartition(")")[2].split()[3]) == session:
+                found.append(int(entry.parent.name))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def resident_mib(pid: int | None) -> float:
+    """Resident memory in MiB; 0 where it cannot be known."""
+    try:
+        found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def processor_s(pid: int | None) -> float:
+    """Processor time that a process has used, its threads' included; 0 where it cannot be known."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Processes:
+    """Processor time of some processes from now on."""
+
+    def __init__(self, pids: Sequence[int | None]) -> None:
+        self._pids = pids
+        self._before_s = sum(map(processor_s, pids))
+
+    def spent_s(self) -> float:
+        """Seconds used since."""
+        return sum(map(processor_s, self._pids)) - self._before_s
