@@ -1,5 +1,6 @@
 """A whole call over a simulated path: the real flow, window, estimator, repairs, references, cadence and rate control,
-told a time that nobody waits for. Packets have the sizes that a codec with a pattern of eight frames gives them."""
+told a time that nobody waits for. Packets have the sizes that model `s` gave the sample clip at five qualities, by
+their place in its pattern of eight frames."""
 
 import heapq
 import itertools
@@ -14,6 +15,7 @@ from sender.backlog import DecoderPace
 from sender.cadence import FRAME_S, LARGE, Cadence, CadenceChooser, FrameCap, Thinner, after_frame, needed_bytes
 from sender.path import ANSWER_S
 from sender.references import References
+from sender.telling import EVERY_TICKS, MESSAGE_BYTES, ROW_BYTES, SHARE, WIDE_KBPS, rows_within
 from vidcodec.bench.callfigures import freezes
 from vidcodec.codec import State
 from vidcodec.link.acks import AckQueue
@@ -21,7 +23,8 @@ from vidcodec.link.counters import IP_UDP_BYTES, Counters
 from vidcodec.link.estimator import BandwidthEstimator
 from vidcodec.link.flow import Flow
 from vidcodec.link.framing import Acks, FrameStatus, parse_message
-from vidcodec.link.impair import Direction, parse_impairment
+from vidcodec.link.impair import Direction, Impairment, parse_impairment
+from vidcodec.link.options import LinkOptions
 from vidcodec.link.pacing import Window
 from vidcodec.packet import NUMBERS, Header, Packet, unwrap
 from vidcodec.rate import RateControl
@@ -29,9 +32,18 @@ from vidcodec.wire import wire_bytes
 
 PICTURE = np.zeros((1, 1, 3), np.uint8)
 BLANK = State(None, PICTURE)
-PATTERN = (100, 6, 12, 8, 45, 7, 12, 10)
-INTRA_BYTES = 750
+QUALITIES = (10, 25, 40, 52, 63)
+SIZES = (
+    (186, 4, 15, 12, 68, 9, 19, 6),
+    (462, 7, 30, 22, 162, 12, 38, 15),
+    (1091, 14, 70, 40, 495, 25, 97, 33),
+    (1533, 33, 210, 91, 1273, 50, 265, 77),
+    (1286, 157, 806, 239, 1408, 206, 893, 204),
+)
+INTRA_SIZES = (1343, 2351, 3889, 3889, 3889)
 GROWTH = 0.05
+"""Below the lowest of the qualities."""
+
 FRAME_MS = 1000.0 / 30.0
 ENCODE_MS, DECODE_MS = 20.0, 11.0
 
@@ -46,6 +58,11 @@ class Seen:
     delays: list[float] = field(default_factory=list)
     payload: int = 0
     wire: int = 0
+    wire_at: list[tuple[float, int]] = field(default_factory=list)  # so many bytes by then
+
+    def count(self, size: int, now: float) -> None:
+        self.wire += size
+        self.wire_at.append((now, self.wire))
 
     @property
     def freezes(self) -> int:
@@ -69,7 +86,7 @@ class SimulatedCall:
 
     def __init__(
         self,
-        network: str,
+        network: str | Impairment,
         kbps: float = 40.0,
         seed: int = 1,
         repair: str = "auto",
@@ -77,9 +94,9 @@ class SimulatedCall:
         start: float = 150.0,
         decode_ms: Callable[[float], float] = lambda now: DECODE_MS,
     ) -> None:
-        path = parse_impairment(network)
+        path = parse_impairment(network) if isinstance(network, str) else network
         self.forth, self.back = Direction(path, random.Random(seed)), Direction(path, random.Random(seed + 1))
-        self.flow = Flow(Window(start, 60.0), BandwidthEstimator(start), Counters(), repair)
+        self.flow = Flow(Window(start, LinkOptions().horizon_ms), BandwidthEstimator(start), Counters(), repair)
         self.references, self.chooser, self.thinner = References(BLANK), CadenceChooser(30.0), Thinner()
         self.control, self.kbps = RateControl.start(kbps, 30.0, 64), kbps
         self.acks, self.seen = AckQueue(), Seen()
@@ -158,12 +175,12 @@ class SimulatedCall:
             self.flush(now)
 
     def size(self, number: int, quality: int, distance: int, cadence: Cadence) -> int:
-        base = (
-            INTRA_BYTES
-            if distance == 0
-            else PATTERN[number % 8] * (1.0 + 0.1 * (distance - 1)) + 0.5 * (30.0 / cadence.fps - 1.0) * 22
-        )
-        return max(6, int(base * math.exp(GROWTH * quality) * self.random.uniform(0.7, 1.3)))
+        known = INTRA_SIZES if distance == 0 else [sizes[number % 8] for sizes in SIZES]
+        size = math.exp(float(np.interp(quality, QUALITIES, np.log(known))))
+        size *= math.exp(GROWTH * min(0, quality - QUALITIES[0]))
+        if distance:
+            size *= 1.0 + 0.1 * (distance - 1) + 0.25 * (30.0 / cadence.fps - 1.0)
+        return max(6, int(size * self.random.uniform(0.7, 1.3)))
 
     def flush(self, now: float) -> None:
         ready, self.pending = self.pending, []
@@ -188,7 +205,7 @@ class SimulatedCall:
         arrivals = []
         for datagram in datagrams:
             size = wire_bytes(len(datagram))
-            self.seen.wire += size
+            self.seen.count(size, now)
             arrivals.append(self.forth.deliver_ms(size - IP_UDP_BYTES, now))
         if None not in arrivals:
             self.at(max(at for at in arrivals if at is not None), lambda later: self.arrived(numbers, later))
@@ -211,14 +228,16 @@ class SimulatedCall:
         self.repair(now)
 
     def beside(self, size: int, now: float) -> None:
-        self.seen.wire += size
+        self.seen.count(size, now)
         self.forth.deliver_ms(size - IP_UDP_BYTES, now)
         self.back.deliver_ms(size - IP_UDP_BYTES, now)
 
     def tell(self, now: float) -> None:
         kbps = self.flow.window.rate_kbps
-        if kbps >= 200.0 or int(now / 1000.0) % 2:
-            self.beside(700 if kbps >= 200.0 else int(243 + 0.04 * kbps * 250), now)
+        if kbps >= WIDE_KBPS:
+            self.beside(MESSAGE_BYTES + 25 * ROW_BYTES, now)
+        elif int(now / 1000.0) % EVERY_TICKS == EVERY_TICKS - 1:
+            self.beside(MESSAGE_BYTES + max(2, rows_within(SHARE * kbps, 2.0)) * ROW_BYTES, now)
 
     # The receiver.
 

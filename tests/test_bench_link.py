@@ -85,7 +85,7 @@ def test_step_settles_when_delays_are_short_again_and_the_path_is_used() -> None
             wire.append((1000.0 * (second + 1), int(total)))
     row = step_figures(course(shown, tuple(wire), 60.0), (20.0, 40.0), (150.0, 50.0, 150.0))
     assert row["settles_down_s"] == pytest.approx(1.45, abs=0.1)
-    assert row["settles_up_s"] == 4.0
+    assert row["settles_up_s"] == 3.0, "from the second on in which it is used"
     assert row["use_percent"][1] == 88
 
 

@@ -1,7 +1,12 @@
 """Whole calls over simulated networks: what a viewer sees of losses and narrow paths, the same at each run."""
 
+from dataclasses import replace
+
 import pytest
 from link_simulation import SimulatedCall
+
+from vidcodec.bench.callfigures import Course, ShownFrame, step_figures
+from vidcodec.link.impair import parse_impairment
 
 
 def test_call_without_losses_shows_every_frame_at_once() -> None:
@@ -42,3 +47,20 @@ def test_call_begins_without_filling_the_queue_of_a_narrow_path(rate: int) -> No
     seen = call.run(4.0)
     assert max(seen.delays[1:]) < 350.0, "all but the first frame, which is the largest"
     assert seen.fps(4.0) > 15.0
+
+
+def test_path_that_changes_its_width_is_used_to_four_fifths_and_delays_little() -> None:
+    wide = parse_impairment("delay=20,rate=150")
+    narrow = replace(wide, rate_kbps=50.0)
+    call = SimulatedCall(replace(wide, trace=((0.0, wide), (20.0, narrow), (40.0, wide))), 150.0)
+    seen = call.run(60.0)
+    shown = tuple(
+        ShownFrame(captured, at, received - delay, received)
+        for (captured, received, at), delay in zip(seen.shown, seen.delays, strict=False)
+    )
+    steps = step_figures(
+        Course(0.0, 60.0, seen.captured, None, shown, tuple(seen.wire_at)), (20.0, 40.0), (150, 50, 150)
+    )
+    assert min(steps["use_percent"]) >= 82
+    assert max(steps["settles_down_s"], steps["settles_up_s"]) <= 2.0
+    assert seen.one_way_ms(0.99) <= 400.0 and seen.fps(60.0) >= 25.0

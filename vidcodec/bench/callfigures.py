@@ -101,9 +101,9 @@ def freezes(gaps_ms: Sequence[float]) -> int:
 def step_figures(course: Course, steps_s: Sequence[float], rates_kbps: Sequence[float]) -> dict[str, Any]:
     """A path whose rate falls at the first of `steps_s` and rises at the second.
 
-    Settled after the fall: from when on, for a second, 95 % of the frames take at most 150 ms. After the rise: when
-    0.8 of the path are used over a second. Use: what was sent of what the path carried, the two seconds after each
-    change left out.
+    Settled after the fall: from when on, for a second, 95 % of the frames take at most 150 ms. After the rise: from
+    when on, for a second, 0.8 of the path are used. Use: what was sent of what the path carried, the two seconds after
+    each change left out.
     """
     fall_ms, rise_ms = (course.began_ms + 1000 * at for at in steps_s)
     delays = [
@@ -118,8 +118,8 @@ def step_figures(course: Course, steps_s: Sequence[float], rates_kbps: Sequence[
             down = at - fall_ms
             break
     wanted = SETTLED_SHARE * rates_kbps[2]
-    times = [at for at, _ in course.wire if at >= rise_ms + 1000]
-    up = next((at - rise_ms for at in times if (_rate(course.wire, at - 1000, at) or 0) >= wanted), None)
+    times = [at for at, _ in course.wire if rise_ms <= at <= course.wire[-1][0] - 1000]
+    up = next((at - rise_ms for at in times if (_rate(course.wire, at, at + 1000) or 0) >= wanted), None)
     spans = zip((course.began_ms, fall_ms, rise_ms), (fall_ms, rise_ms, course.wire[-1][0]), rates_kbps, strict=True)
     use = [round(100 * (_rate(course.wire, start + 2000, end) or 0) / rate) for start, end, rate in spans]
     return {

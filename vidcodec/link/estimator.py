@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 
 from vidcodec.link.pacing import WindowedMinimum
 
@@ -18,8 +19,8 @@ LOSS_WINDOW_MS = 3000.0
 FALL = 0.92
 """Of what the path carried, where frames that stood in its queue tell; of what arrived else, which may be less."""
 
-GAINS = (0.08, 0.4, 0.7)  # growth a second: near the last overuse, well below it, nothing known
-FASTER = (3.0, 9.0)  # times as much after a second without a queue: near the last overuse, elsewhere
+GAINS = (0.12, 0.6, 1.6)  # growth a second: near the last overuse, well below it, nothing known
+FASTER = (8.0, 9.0)  # times as much after a second without a queue: near the last overuse, elsewhere
 BASE_MEMORY_MS = 20_000.0
 PING_SLACK_MS = 30.0
 PROOF = 0.75
@@ -116,8 +117,8 @@ class BandwidthEstimator:
     """Rate that frames may take on the wire, kbit/s.
 
     When the queue says overuse it falls to 92 % of what the path carried while frames stood in it, or to 85 % of what
-    arrived where too few did. Grows as long as it is used and the queue stays empty: by 8 % of itself a second near the
-    rate of the last overuse, three times as much a second later, and faster well below it, up to 70 %.
+    arrived where too few did. Grows as long as it is used and the queue stays empty: by 12 % of itself a second near
+    the rate of the last overuse, eight times as much a second later, and faster well below it, up to 160 %.
     Losses alone lower it only when they are 15 % more than the path usually has: a queue shows in the delay first.
     """
 
@@ -148,13 +149,16 @@ class BandwidthEstimator:
     def carried_kbps(self) -> float | None:
         """What the path carried while frames stood in its queue, None where too few did.
 
-        That is its capacity (packet dispersion), also where less was sent on average: a large frame makes a queue.
+        That is its capacity (packet dispersion), also where less was sent on average: a large frame makes a queue. The
+        median byte tells: what is sent beside the frames, such as statistics, stood between some of them.
         """
         waited = [(sample.wire_bytes, sample.gap_ms) for sample in self._samples if sample.gap_ms is not None]
-        busy_ms = sum(gap_ms for _, gap_ms in waited)
-        if len(waited) < MIN_WAITED or busy_ms < MIN_BUSY_MS:
+        if len(waited) < MIN_WAITED or sum(gap_ms for _, gap_ms in waited) < MIN_BUSY_MS:
             return None
-        return sum(size for size, _ in waited) * 8.0 / busy_ms
+        rates = sorted((size * 8.0 / gap_ms, size) for size, gap_ms in waited)
+        upto = accumulate(size for _, size in rates)
+        half = 0.5 * sum(size for _, size in rates)
+        return next(kbps for (kbps, _), total in zip(rates, upto, strict=True) if total >= half)
 
     @property
     def loss(self) -> float:

@@ -48,7 +48,7 @@ class LinkOptions:
     rate_kbps: float | None = None
     adaptive: bool | None = None
     max_wire_kbps: float | None = None
-    horizon_ms: float = 60.0
+    horizon_ms: float = 100.0
     repair: str = "auto"
     ack_interval_ms: float = 0.0
     dead_after_ms: float = 3000.0
