@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,10 @@ from vidcodec.watch.files import WatchFiles
 from vidcodec.watch.server import WatchServer
 
 FRAMES = 40
-DECODE = """async ({ model, runtime, packets }) => {
+GPU_FRAMES = 3
+"""As many where a CPU runs the shaders, which takes it 5 to 25 s a frame: one without and two with a reference."""
+HAS_GPU = "async () => Boolean(await navigator.gpu?.requestAdapter())"
+DECODE = """async ({ model, runtime, packets, where }) => {
     const { SymbolReader } = await import("/watch/symbols.js");
     const { parsePacket } = await import("/watch/packet.js");
     const { loadNetworks } = await import("/watch/networks.js");
@@ -23,7 +25,7 @@ DECODE = """async ({ model, runtime, packets }) => {
     const bytes = async (name) => new Uint8Array(await (await fetch(model + name)).arrayBuffer());
     const description = await (await fetch(model + "symbols.json")).json();
     const reader = new SymbolReader(description, (await bytes("symbols.bin")).buffer);
-    const networks = await loadNetworks(description, bytes, url(runtime), "wasm");
+    const networks = await loadNetworks(description, bytes, url(runtime), where);
     const pictures = [];
     let state = null;
     for (const text of packets) {
@@ -39,7 +41,8 @@ DECODE = """async ({ model, runtime, packets }) => {
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, WatchFiles]]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, WatchFiles]]:
+    """Where the pages and their files are, and the files."""
     pytest.importorskip("onnxscript", reason="no onnxscript here: pip install 'vidcodec[watch]'")
     folder = tmp_path_factory.mktemp("watch")
     copy_runtime(runtime(), folder / "runtime")
@@ -47,24 +50,28 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, WatchF
     info = codec().info
     files = WatchFiles.find(folder, info.model_id, info.weights_sha256)
     assert files.missing == ""
-    server = WatchServer("127.0.0.1:0", files)
+    opened = WatchServer("127.0.0.1:0", files)
     try:
-        with within(2 * START_S, "decoding pictures"), chromium() as browser:
-            opened = browser.new_page()
-            opened.goto(server.url, timeout=START_MS)
-            yield opened, files
+        yield opened.url, files
     finally:
-        server.close()
+        opened.close()
 
 
-def test_pictures_of_a_clip_are_those_of_python(page: tuple[Any, WatchFiles]) -> None:
-    opened, files = page
-    coded = clip()[:FRAMES]
+@pytest.mark.parametrize(("where", "count"), [("wasm", FRAMES), ("webgpu", GPU_FRAMES)])
+def test_pictures_of_a_clip_are_those_of_python(server: tuple[str, WatchFiles], where: str, count: int) -> None:
+    url, files = server
+    coded = clip()[:count]
     packets = base64s([frame.packet.to_bytes() for frame in coded])
-    texts = opened.evaluate(DECODE, {"model": files.model, "runtime": files.runtime, "packets": packets})
+    with within(2 * START_S, "decoding pictures"), chromium(gpu=where == "webgpu") as browser:
+        page = browser.new_page()
+        page.goto(url.partition("#")[0], timeout=START_MS)  # without the token the page itself stands still
+        if where == "webgpu" and not page.evaluate(HAS_GPU):
+            pytest.skip("this browser has no WebGPU, not even one without a graphics card")
+        given = {"model": files.model, "runtime": files.runtime, "packets": packets, "where": where}
+        texts = page.evaluate(DECODE, given)
     shape = (FRAME_SIZE, FRAME_SIZE, 4)
     pictures = [np.frombuffer(base64.b64decode(text), np.uint8).reshape(shape) for text in texts]
-    assert len(pictures) == FRAMES
+    assert len(pictures) == count
     for frame, picture in zip(coded, pictures, strict=True):
         assert (picture[..., 3] == 255).all()
         shown = picture[..., :3]

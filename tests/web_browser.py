@@ -42,6 +42,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+SOFTWARE_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"]
+"""WebGPU without a graphics card: its shaders run on the CPU."""
 PIXELS = """name => {
     const canvas = document.querySelector(`[data-panel=${name}] canvas`);
     const rgba = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -123,17 +125,22 @@ def eventually(condition: Callable[[], object], page: Any, within_s: float = WAI
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
-    """A headless browser; skips the test where there is none, and fails it where there is one that does not start."""
+def chromium(gpu: bool = False) -> Iterator[Any]:
+    """A headless browser; skips the test where there is none, and fails it where there is one that does not start.
+
+    Args:
+        gpu: with WebGPU, as far as this browser has it.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no Chromium here: install one, or name it in the variable CHROMIUM")
+    flags = [*(flag for flag in FLAGS if flag != "--disable-gpu"), *SOFTWARE_GPU] if gpu else FLAGS
     driver = playwright.sync_playwright()
     try:
         with within(START_S, "starting a browser"):
             browser = driver.start().chromium.launch(
-                executable_path=path, headless=True, args=FLAGS, timeout=0.8 * START_S * 1000
+                executable_path=path, headless=True, args=flags, timeout=0.8 * START_S * 1000
             )
         yield browser
         with within(START_S, "closing a browser"), contextlib.suppress(playwright.Error):  # it was killed
