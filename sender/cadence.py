@@ -32,6 +32,10 @@ BACK = 0.5
 """Of what a frame could have had at least, the next one at its place gets this share back. One quality at a time took
 ten seconds after a path had become three times as wide."""
 
+GAPS, LONGEST_GAP_S, FEWER = 16.0, 0.5, 0.8
+"""Gaps between frames are smoothed over so many; one is a pause from the second on; below the third share of the
+cadence, bytes are planned for the frames that come."""
+
 LARGE = 0.8
 """A frame of this share of a message's bytes leaves at once."""
 
@@ -139,6 +143,27 @@ def after_frame(control: RateControl, quality: int, size: int, intra: bool) -> R
     """Rate control after a frame that got `quality`: where that was less than it wanted, it goes on from what it
     wanted, and others may have what this one had to give up."""
     return control.after(max(quality, control.quality), size, intra)
+
+
+class TakenRate:
+    """Frames a second that the frame path comes to. An encoder without a processor of its own, or a camera in the dark,
+    gives fewer than the cadence; each of them may then have the bytes of those that never were."""
+
+    def __init__(self) -> None:
+        self._last_s: float | None = None
+        self._gap_s = 0.0
+
+    def took(self, now_s: float) -> None:
+        """A frame was taken."""
+        if self._last_s is not None:
+            gap_s = min(now_s - self._last_s, LONGEST_GAP_S)
+            self._gap_s += (gap_s - self._gap_s) / (GAPS if self._gap_s else 1.0)
+        self._last_s = now_s
+
+    def of(self, cadence_fps: float) -> float:
+        """What to plan with where a cadence is wanted: it, unless far fewer come."""
+        taken_fps = 1.0 / self._gap_s if self._gap_s > 0.0 else cadence_fps
+        return taken_fps if taken_fps < FEWER * cadence_fps else cadence_fps
 
 
 class Thinner:

@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sender.backlog import DecoderPace
-from sender.cadence import FRAME_S, LARGE, Cadence, CadenceChooser, FrameCap, Thinner, after_frame, needed_bytes
+from sender.cadence import (
+    FRAME_S,
+    LARGE,
+    Cadence,
+    CadenceChooser,
+    FrameCap,
+    TakenRate,
+    Thinner,
+    after_frame,
+    needed_bytes,
+)
 from sender.capture import Capture, Frame
 from sender.crop import LiveCropper
 from sender.references import References
@@ -148,6 +158,7 @@ class FramePath:
         self._chooser = CadenceChooser(self._fps)
         self._pace = DecoderPace(self._fps)
         self._thinner = Thinner()
+        self._taken_rate = TakenRate()
         self._cap = FrameCap()
         self._pending: list[_Ready] = []
         self._used = link
@@ -243,6 +254,7 @@ class FramePath:
         if frame.recorded is not None:
             return True
         now_s = time.monotonic()
+        self._taken_rate.took(now_s)
         self._pace.observe(*self.references.decoder_pace(now_s), now_s)
         if self._control is not None:
             self._chooser.choose(needed_bytes(self._control), self._link.budget_bytes, now_s)
@@ -253,9 +265,10 @@ class FramePath:
         if self._control is None:
             return self._quality
         cadence = self._cadence
-        carried = self._link.budget_bytes(cadence.messages_per_s) / cadence.per_message
-        allowed = max(1.0, min(self._frame_bytes * self._fps / cadence.fps, carried))
-        self._control = self._control.with_rate(allowed * 8 / 1000 * cadence.fps, cadence.fps)
+        fps = self._taken_rate.of(cadence.fps)
+        carried = self._link.budget_bytes(fps / cadence.per_message) / cadence.per_message
+        allowed = max(1.0, min(self._frame_bytes * self._fps / fps, carried))
+        self._control = self._control.with_rate(allowed * 8 / 1000 * fps, fps)
         return self._control.quality
 
     def _usable(self, frame: Frame) -> Recorded | None:

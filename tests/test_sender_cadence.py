@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from sender.cadence import Cadence, CadenceChooser, FrameCap, Thinner, after_frame, ladder, needed_bytes
+from sender.cadence import Cadence, CadenceChooser, FrameCap, TakenRate, Thinner, after_frame, ladder, needed_bytes
 from vidcodec.rate import RateControl
 from vidcodec.wire import wire_bytes
 
@@ -96,3 +96,16 @@ def test_pause_is_not_made_up_for() -> None:
         if thinner.keeps(at, 15.0, 30.0)
     ]
     assert len(stay) == pytest.approx(30, abs=2)
+
+
+def test_starved_encoder_gives_its_few_frames_the_bytes_of_all() -> None:
+    taken = TakenRate()
+    assert taken.of(30.0) == 30.0, "nothing is known yet"
+    for frame in range(60):
+        taken.took(frame / 30.0 + 0.006 * (frame % 3))
+    assert taken.of(30.0) == 30.0 and taken.of(15.0) == 15.0
+    for frame in range(60):
+        taken.took(2.0 + frame / 6.0)
+    assert taken.of(30.0) == pytest.approx(6.0, rel=0.1) and taken.of(5.0) == 5.0
+    taken.took(60.0)
+    assert taken.of(30.0) > 4.0, "a pause is no frame rate"
