@@ -113,6 +113,19 @@ def test_a_frame_is_coded_as_by_the_model_as_it_is_written(without: str) -> None
     assert torch.allclose(same.memory, in_rows(after.memory), atol=1e-4)
 
 
+def test_half_precision_for_the_sender_alone_changes_no_picture() -> None:
+    if not works(torch.bfloat16):
+        pytest.skip("torch has no such operators in bf16 here")
+    model = made()
+    single, mixed = RowModel(model), RowModel(model, analysis=torch.bfloat16)
+    _, rows = references()
+    context, frame = single.still(rows), torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8)
+    y, other = (m.analyse_frame(frame, context, QUALITY) for m in (single, mixed))
+    assert 0 < (y - other).abs().max() < 0.05 * y.abs().max()
+    wanted, got = (m.synthesise(torch.round(y), torch.ones(1, 1, 4, 4), context, QUALITY) for m in (single, mixed))
+    assert torch.equal(got.picture, wanted.picture) and torch.equal(got.memory, wanted.memory)
+
+
 def test_half_precision_corrects_a_picture_almost_as_single_does() -> None:
     if not works(torch.bfloat16):
         pytest.skip("torch has no such operators in bf16 here")

@@ -28,7 +28,7 @@ from vidcodec.metrics import mse
 from vidcodec.networks.config import CELL, LEVELS, ModelConfig
 from vidcodec.networks.integer import IntegerScales, Ints, checkerboard
 from vidcodec.networks.model import Reference, VideoModel
-from vidcodec.networks.packed import works
+from vidcodec.networks.packed import multiplies_half, works
 from vidcodec.networks.rows import RowModel
 from vidcodec.networks.search import luma, motion_costs, search
 from vidcodec.networks.symbols import DecodePort, EncodePort, FrameSymbols, walk, with_side
@@ -70,7 +70,8 @@ class LearnedCodec(Codec):
             raise InputError(f"weights of {model_id} do not fit this version: {reason}; reinstall") from error
         self.model: VideoModel | RowModel = model
         if device.type == "cpu" and works(precision):
-            self.model = RowModel(model, precision)
+            # What a sender chooses may hang on its CPU, so the trunk that only it runs takes the quickest arithmetic.
+            self.model = RowModel(model, precision, torch.bfloat16 if multiplies_half() else precision)
         else:
             model.to(device)
             model.freeze(device)

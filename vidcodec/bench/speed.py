@@ -115,13 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.call:
         from vidcodec.bench.stages import call_share
 
-        call = call_share()
+        share, fps = call_share()
+        call = {"share_of_two_cores": _rounded(share), "fps": _rounded(fps)}
     result = {
         "machine": _alone(machine, threads, options.device),
         "frames": len(clip.frames) - WARM_UP,
         "notes": notes,
         "pages": pages,
-        "call_share_of_two_cores": _rounded(call),
+        "call": call,
         "stages": [{k: _rounded(v) for k, v in asdict(stage).items()} for stage in stages],
     }
     write_run(options.out, "speed", result, markdown(result))
@@ -378,9 +379,9 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     where = f"{on['cpu']}, {on['cores']} cores" + (f", {on['gpu']}" if on["gpu"] else "")
     notes = "".join(f"\n* {note}" for note in result["notes"])
-    call = result["call_share_of_two_cores"]
-    if call is not None:
-        notes += f"\n* a loopback call, both ends: {100 * call:.0f} % of two cores"
+    if result["call"]:
+        share, fps = 100 * result["call"]["share_of_two_cores"], result["call"]["fps"]
+        notes += f"\n* a loopback call, both ends: {share:.0f} % of two cores, at {fps:.1f} frames a second"
     return (
         f"{where}; torch {on['torch']}, {on['threads']} thread(s); {result['frames']} frames after {WARM_UP} of "
         f"warm-up. This machine multiplies at most {on['peak_1x1_gmac_per_s']} GMAC/s in a 1x1 and "

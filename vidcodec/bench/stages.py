@@ -4,6 +4,7 @@ All times are CPU milliseconds, medians over the frames. The peak is that of the
 each layer called alone, again and again on warm memory, its fastest call counted.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -182,8 +183,9 @@ def around(shown: NDArray[np.uint8]) -> dict[str, float]:
     return {name: float(np.median([_seconds(body) * 1000 for _ in range(40)])) for name, body in bodies.items()}
 
 
-def call_share(seconds: float = 10.0) -> float:
+def call_share(seconds: float = 10.0) -> tuple[float, float]:
     """CPU seconds of a loopback call's two ends for every second of it, over two cores: 1 when both are busy always.
+    Also the frames a second that it showed: fewer than the source has, where other work is running.
 
     Of two calls, one longer by `seconds`, so that starting is not counted. Raises VidcodecError when a call fails, and
     on a system that does not say what children used.
@@ -192,18 +194,20 @@ def call_share(seconds: float = 10.0) -> float:
         import resource
     except ImportError as error:
         raise VidcodecError("a call's use of the cores cannot be measured on this system") from error
-    used = []
+    used, shown = [], []
     for length in (5.0, 5.0 + seconds):
         command = [sys.executable, "-m", "sender", "--loopback", "--input", "sample", "--loop", "--display", "none"]
         command += ["--baseline", "none", "--duration", str(length)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         try:
-            subprocess.run(command, check=True, capture_output=True, timeout=60 + 4 * length)
+            done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60 + 4 * length)
         except (subprocess.SubprocessError, OSError) as error:
             raise VidcodecError(f"a loopback call failed: {error}") from error
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return (used[1] - used[0]) / seconds / 2
+        count = re.search(r"(\d+) shown", done.stdout + done.stderr)
+        shown.append(int(count[1]) if count else 0)
+    return (used[1] - used[0]) / seconds / 2, (shown[1] - shown[0]) / seconds
 
 
 def markdown(found: Breakdown) -> str:

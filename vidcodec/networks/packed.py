@@ -204,6 +204,12 @@ class _QualityBias(nn.Module):
         return F.linear(quality_features(quality), self.by_quality.weight, self.own)
 
 
+def multiplies_half() -> bool:
+    """Whether this CPU multiplies bf16 as it is, at twice the rate of fp32, rather than widening it first."""
+    abilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(abilities.get(name) for name in ("avx512_bf16", "amx_bf16")) and works(torch.bfloat16)
+
+
 def works(dtype: torch.dtype = torch.float32) -> bool:
     """Whether torch has oneDNN, and its operators compute what `nn.Linear` does, on a small example."""
     if not torch.backends.mkldnn.is_available():

@@ -39,13 +39,16 @@ class RowModel:
     RuntimeError when torch lacks the operators (see `packed.works`).
     """
 
-    def __init__(self, model: VideoModel, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, model: VideoModel, dtype: torch.dtype = torch.float32, analysis: torch.dtype | None = None
+    ) -> None:
+        """dtype: of the trunks and the last layers; analysis: of the trunk that only a sender runs, if another one."""
         model = copy.deepcopy(model).requires_grad_(False)
         self.config, width, latent = model.config, model.config.width, model.config.latent
         for trunk in (model.analysis_trunk, model.synthesis_trunk):
             # The picture enters without its mid grey taken off.
             trunk.enter.bias.sub_(0.5 * trunk.enter.weight[:, BLOCK : 2 * BLOCK].sum(1))
-        self._read = PackedTrunk(model.analysis_trunk, dtype)
+        self._read = PackedTrunk(model.analysis_trunk, analysis or dtype)
         # The linear transform and the head in one product, over the error and the features of a cell's four blocks.
         error = model.analysis_linear.weight.reshape(latent, 3, 2, PATCH, 2, PATCH).permute(0, 2, 4, 1, 3, 5)
         features = model.analysis_head.weight.reshape(latent, width, 2, 2).permute(0, 2, 3, 1)
