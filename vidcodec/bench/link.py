@@ -6,7 +6,9 @@ with an intra frame after each loss. `--link-only` sends packets without picture
 """
 
 import argparse
+import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from vidcodec.bench import linkpackets
 from vidcodec.bench.callfigures import VALUES_PER_FRAME, Course, ShownFrame, back_after_s, figures, step_figures
 from vidcodec.bench.networks import GOOD, OPEN_KBPS, Network, choose
-from vidcodec.bench.output import add_out, load_average, write_run
+from vidcodec.bench.output import add_out, load_average, save, write_run
 from vidcodec.bench.tables import mse_text, number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import PeerError
@@ -27,6 +29,9 @@ REFERENCE_SHARES = (0.55, 0.75, 1.4)
 """Rates beside the one asked for at which the lossless call's error is taken."""
 
 REPAIRS = ("auto", "resend", "repeat", "none")
+CONNECT_S = 8.0
+"""Starting the other process, loading the model there, connecting and the goodbye."""
+
 VP8_HEADER_BYTES = 54
 OUR_HEADER_BYTES = 93
 
@@ -67,14 +72,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = linkpackets.run(options, say)
         name, text = "link", linkpackets.markdown(result)
     else:
-        result = run(options, say)
+        result = run(
+            options, say, lambda so_far: save(options.out, {"calls.json": json.dumps(so_far, indent=1) + "\n"})
+        )
         name, text = "calls", markdown(result)
     write_run(options.out, name, result, text)
     return 0
 
 
-def run(options: argparse.Namespace, say: Callable[[str], object]) -> dict[str, Any]:
+def run(
+    options: argparse.Namespace,
+    say: Callable[[str], object],
+    keep: Callable[[dict[str, Any]], object] = lambda so_far: None,
+) -> dict[str, Any]:
     """Every network and codec that was asked for.
+
+    Args:
+        options: of the command.
+        say: is told which call comes next.
+        keep: takes the result so far after each call, so that an interrupted run leaves what it has.
 
     Raises:
         UsageError: a network is none.
@@ -83,42 +99,61 @@ def run(options: argparse.Namespace, say: Callable[[str], object]) -> dict[str, 
     """
     from vidcodec.bench.clips import find_clips
 
-    rows_wanted = choose(options.seconds, options.only)
+    networks = choose(options.seconds, options.only)
     clips = ["sample"] if not options.clips else [str(path) for path in find_clips(options.clips)]
-    calls = Calls(options, say)
-    rows = [
-        {"network": network.name, "path": network.words, "codec": codec, "clip": Path(clip).stem}
-        | calls.call(network, codec, clip)
-        for network in rows_wanted
-        for codec in options.codecs
-        for clip in clips
-    ]
-    for clip in clips:
-        curve = None
-        for row in rows:
-            lossy = row["network"].startswith(("loss", "burst"))
-            if row["codec"] == "s" and row["clip"] == Path(clip).stem and lossy and row.get("mse"):
-                curve = curve or calls.reference(clip, options.seconds)
-                row["mse_ratio"] = round(row["mse"] / at_rate(curve, row["wire_kbps"]), 2)
-                row["reference"] = [[round(kbps, 1), mse] for kbps, mse in curve]
-    load = load_average()
-    return {
+    rows: list[dict[str, Any]] = []
+    facts = {
         "bitrate_kbps": options.bitrate,
         "open_kbps": OPEN_KBPS,
         "seed": options.seed,
         "repair": options.repair,
         "cores": os.cpu_count(),
-        "load": load,
-        "rows": rows,
     }
+
+    def so_far(complete: bool) -> dict[str, Any]:
+        return {**facts, "load": load_average(), "complete": complete, "rows": rows}
+
+    plan = [(network, codec, clip) for network in networks for codec in options.codecs for clip in clips]
+    calls = Calls(options, say, minutes(plan, options.seconds, clips))
+    for network, codec, clip in plan:
+        row = {"network": network.name, "path": network.words, "codec": codec, "clip": Path(clip).stem}
+        rows.append(row | calls.call(network, codec, clip))
+        keep(so_far(False))
+    for clip in clips:
+        mine = [row for row in rows if row["codec"] == "s" and row["clip"] == Path(clip).stem and row.get("mse")]
+        lossy = [row for row in mine if row["network"].startswith(("loss", "burst"))]
+        if not lossy:
+            continue
+        curve = calls.reference(clip, options.seconds, next((row for row in mine if row["network"] == "20ms"), None))
+        for row in lossy:
+            row["mse_ratio"] = round(row["mse"] / at_rate(curve, row["wire_kbps"]), 2) if curve else None
+            row["reference"] = [[round(kbps, 1), mse] for kbps, mse in curve]
+    result = so_far(True)
+    keep(result)
+    return result
+
+
+def minutes(plan: Sequence[tuple[Network, str, str]], seconds: float, clips: Sequence[str]) -> float:
+    """How long it will take, calls of lossless reference and connecting included."""
+    total_s = sum(network.seconds + CONNECT_S for network, _, _ in plan)
+    for clip in clips:
+        mine = {network.name for network, codec, at in plan if codec == "s" and at == clip}
+        if any(name.startswith(("loss", "burst")) for name in mine):
+            total_s += (len(REFERENCE_SHARES) + ("20ms" not in mine)) * (seconds + CONNECT_S)
+    return total_s / 60
 
 
 class Calls:
     """Makes calls; the codec of this end is loaded once."""
 
-    def __init__(self, options: argparse.Namespace, say: Callable[[str], object]) -> None:
+    def __init__(self, options: argparse.Namespace, say: Callable[[str], object], about_minutes: float) -> None:
         self._options = options
-        self._say = say
+        began_s = time.monotonic()
+
+        def with_time(line: str) -> None:
+            say(f"[{(time.monotonic() - began_s) / 60:.1f} of about {about_minutes:.0f} min] {line}")
+
+        self._say = with_time
         self._codecs: dict[str, Any] = {}
 
     def call(self, network: Network, codec: str, clip: str) -> dict[str, Any]:
@@ -164,13 +199,17 @@ class Calls:
         began = run.sent_ms[0] if run.sent_ms else 0.0
         return Course(began, network.seconds, len(run.sent_ms), None, shown, tuple(run.wire))
 
-    def reference(self, clip: str, seconds: float) -> list[tuple[float, float]]:
-        """(wire kbit/s, MSE) of calls without loss at several rates, fewest bits first."""
-        points = []
-        for share in (*REFERENCE_SHARES[:2], 1.0, *REFERENCE_SHARES[2:]):
+    def reference(self, clip: str, seconds: float, known: dict[str, Any] | None) -> list[tuple[float, float]]:
+        """(wire kbit/s, MSE) of calls without loss at several rates, fewest bits first; `known`: at the rate itself."""
+        points = [(known["wire_kbps"], known["mse"])] if known else []
+        for share in REFERENCE_SHARES if known else (*REFERENCE_SHARES, 1.0):
             kbps = self._options.bitrate * share
             self._say(f"without loss at {kbps:g} kbit/s, s, {Path(clip).stem}: {seconds:g} s")
-            row = figures(self.ours(Network("20ms", GOOD, seconds), "s", clip, kbps))
+            try:
+                row = figures(self.ours(Network("20ms", GOOD, seconds), "s", clip, kbps))
+            except PeerError as error:
+                self._say(f"without loss at {kbps:g} kbit/s: {error}")
+                continue
             if row["mse"] and row["wire_kbps"]:
                 points.append((row["wire_kbps"], row["mse"]))
         return sorted(points)

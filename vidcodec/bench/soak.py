@@ -20,6 +20,7 @@ from vidcodec.errors import PeerError
 
 LOSS_PERCENT = 5.0
 SAMPLES = 200
+SAID_EVERY = 10
 
 
 def resident_mb(pid: int) -> float | None:
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace, say: Callable[[str], object]) -> tuple[dict
     spec = CodecSpec("s", options.device, options.precision, options.threads)
     with open_clip(clip) as source:
         codec = load(spec, source.fps)
-    samples: list[tuple[float, float | None, float | None, float | None]] = []
+    samples: list[tuple[float, float | None, float | None, float | None, float]] = []
     every_s = max(1.0, seconds / SAMPLES)
     began_s = time.monotonic()
     before = {thread.name for thread in threading.enumerate()}
@@ -66,8 +67,12 @@ def run(options: argparse.Namespace, say: Callable[[str], object]) -> tuple[dict
     def watch(call: Any, remote: Any) -> None:
         at_s = time.monotonic() - began_s
         if not samples or at_s - samples[-1][0] >= every_s:
-            memory = resident_mb(os.getpid()), resident_mb(remote.process.pid)
-            samples.append((at_s, *memory, call.log.live().psnr_db))
+            sender_mb, receiver_mb = resident_mb(os.getpid()), resident_mb(remote.process.pid)
+            live = call.log.live()
+            samples.append((at_s, sender_mb, receiver_mb, live.psnr_db, live.fps))
+            if len(samples) % SAID_EVERY == 0:
+                memory = f"{number(sender_mb, 0)} and {number(receiver_mb, 0)} MB"
+                say(f"{at_s / 60:.1f} min: {memory}, {live.fps:.0f} fps, {number(live.psnr_db, 2)} dB")
 
     say(f"one call of {options.soak:g} min at {LOSS_PERCENT:g} % loss")
     course = hold(spec, codec, network, CallPlan(clip, options.bitrate, options.seed, keep=False), watch)
@@ -78,16 +83,19 @@ def run(options: argparse.Namespace, say: Callable[[str], object]) -> tuple[dict
     late = [sample for sample in samples if sample[0] >= 0.1 * seconds]
     quarter = max(1, len(late) // 4)
     psnr = [sample[3] for sample in late if sample[3] is not None]
+    fps = [sample[4] for sample in late]
     result = {
         "minutes": round(course.seconds / 60, 2),
         "captured": course.captured,
         "sent": course.sent,
-        "sender_mb_per_minute": _per_minute([(at, mb) for at, mb, _, _ in late if mb is not None]),
-        "receiver_mb_per_minute": _per_minute([(at, mb) for at, _, mb, _ in late if mb is not None]),
+        "sender_mb_per_minute": _per_minute([(at, mb) for at, mb, *_ in late if mb is not None]),
+        "receiver_mb_per_minute": _per_minute([(at, mb) for at, _, mb, *_ in late if mb is not None]),
         "sender_mb": samples[-1][1],
         "receiver_mb": samples[-1][2],
         "psnr_first_db": round(sum(psnr[:quarter]) / quarter, 2) if psnr else None,
         "psnr_last_db": round(sum(psnr[-quarter:]) / quarter, 2) if psnr else None,
+        "fps_first": round(sum(fps[:quarter]) / quarter, 1),
+        "fps_last": round(sum(fps[-quarter:]) / quarter, 1),
         "threads_left": [*left, *course.threads_left],
         "samples": [[None if value is None else round(value, 2) for value in sample] for sample in samples],
     }
@@ -107,8 +115,12 @@ def markdown(result: dict[str, Any]) -> str:
         for end in ("sender", "receiver")
     ]
     left = ", ".join(result["threads_left"]) or "none"
+    first, last = (
+        f"{number(result[f'psnr_{part}_db'], 2)} dB at {number(result[f'fps_{part}'])} frames a second"
+        for part in ("first", "last")
+    )
     return (
-        f"One call of {result['minutes']:g} min at {LOSS_PERCENT:g} % loss, {result['sent']} frames. PSNR over the "
-        f"first quarter {number(result['psnr_first_db'], 2)} dB, over the last {number(result['psnr_last_db'], 2)} dB. "
-        f"Threads left at the end: {left}.\n\n{table(header, rows)}"
+        f"One call of {result['minutes']:g} min at {LOSS_PERCENT:g} % loss, {result['sent']} frames. Over the first "
+        f"quarter {first}, over the last {last}: on a machine that is too slow for the call both fall. Threads left at "
+        f"the end: {left}.\n\n{table(header, rows)}"
     )
