@@ -264,6 +264,24 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(page: Any) -> None
     assert headings[0].startswith("vidcodec") and "Numbers" in headings
 
 
+def test_page_without_a_call_says_so_and_shows_no_black_wall(browser: Any) -> None:
+    with WebView(title="receiver", panels=("ours",), controls=call_controls(refresh=True)) as view:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page = context.new_page()
+        page.goto(view.url)
+        eventually(lambda: page.get_by_role("status").inner_text() == "waiting for the call", page)
+        assert page.get_by_role("button", name="Refresh").is_disabled()
+        assert not page.locator("canvas[role=img]").is_visible()
+        box = page.locator("[data-panel=ours] .stage").bounding_box()
+        assert box is not None and box["width"] == box["height"] == 576
+        view.show((np.full((192, 192, 3), 99, np.uint8),), 0)
+        view.figures({"time_s": 0.1})
+        eventually(lambda: page.get_by_role("status").inner_text() == "live", page)
+        assert page.get_by_role("button", name="Refresh").is_enabled()
+        eventually(page.locator("canvas[role=img]").is_visible, page)
+        context.close()
+
+
 def test_page_comes_back_after_the_connection_broke(page: Any, feed: Feed) -> None:
     for transport in list(feed.view._server._sockets.values()):
         assert transport is not None
@@ -277,6 +295,14 @@ def test_page_comes_back_after_the_connection_broke(page: Any, feed: Feed) -> No
 def test_end_of_a_call_is_said_and_the_next_one_begins_on_the_same_page(page: Any, feed: Feed) -> None:
     feed.view.end("the sender hung up")
     eventually(lambda: page.get_by_role("status").inner_text() == "the sender hung up", page)
+    assert (
+        page.get_by_role("slider", name="Bitrate").is_disabled()
+        and page.get_by_role("combobox", name="Crop").is_disabled()
+    )
+    assert (
+        page.get_by_role("combobox", name="Scaling").is_enabled()
+        and page.get_by_role("button", name="Snapshot").is_enabled()
+    )
     feed.view.offer(call_controls(refresh=True))
     eventually(lambda: page.get_by_role("status").inner_text() == "live", page)
     assert page.get_by_role("slider").count() == 0 and page.get_by_role("button", name="Refresh").is_visible()

@@ -6,7 +6,12 @@ import { Link, isKnown, logIn, tokenOf } from "/link.js";
 import { Numbers } from "/numbers.js";
 import { Pictures } from "/pictures.js";
 
-const STATES = { connecting: "connecting", live: "live", lost: "connection lost, trying again" };
+const STATES = {
+  connecting: "connecting",
+  waiting: "waiting for the call",
+  live: "live",
+  lost: "connection lost, trying again",
+};
 
 const NUMBERS_EVERY = 3; // figures: tables that change faster cannot be read, and each time they are laid out anew
 
@@ -30,20 +35,30 @@ function start() {
 
   // A call that is over stays on the page until the next one begins; the connection is kept up for it.
   let over = false;
+  let begun = false;
+  let settings = {};
   let figuresCount = 0;
   let newest = null;
 
+  function showState() {
+    if (over) return;
+    controls.enable(begun);
+    if (begun) setState("live", settings.pause ? "paused" : STATES.live);
+    else setState("waiting");
+  }
+
   const texts = {
-    hello({ title, panels, controls: offered, settings, series, rows }) {
+    hello({ title, panels, controls: offered, settings: stand, series, rows }) {
       byId("title").textContent = title;
       document.title = `${title} – vidcodec`;
       pictures.setPanels(panels);
       controls.offer(offered);
       charts.reset(series, rows);
       over = false;
+      begun = rows.length > 0;
       figuresCount = 0;
       newest = null;
-      texts.settings({ settings });
+      texts.settings({ settings: stand });
     },
     figures({ figures, row }) {
       pictures.setFigures(figures);
@@ -51,19 +66,25 @@ function start() {
       newest = figures;
       if (figuresCount % NUMBERS_EVERY === 0) numbers.setFigures(figures);
       figuresCount += 1;
+      if (!begun) {
+        begun = true;
+        showState();
+      }
       if (row[0] !== charts.rows.at(-1)?.[0]) charts.add(row);
     },
-    settings({ settings }) {
+    settings({ settings: stand }) {
+      settings = stand;
       controls.set(settings);
-      if (!over) setState("live", settings.pause ? "paused" : STATES.live);
+      showState();
     },
-    refused({ reason, settings }) {
+    refused({ reason, settings: stand }) {
       controls.refuse(reason);
-      if (settings) controls.set(settings);
+      if (stand) controls.set(stand);
     },
     end({ reason }) {
       over = true;
       setState("over", reason);
+      controls.enable(false);
       if (newest) numbers.setFigures(newest);
       charts.redraw();
     },
@@ -72,7 +93,11 @@ function start() {
   const link = new Link({
     onText: (message) => texts[message.type]?.(message),
     onFrame: (buffer) => pictures.push(buffer),
-    onState: (state) => { if (!over && state !== "live") setState(state); },
+    onState: (state) => {
+      if (over || state === "live") return; // what the page says first tells more than that it is there
+      controls.enable(false);
+      setState(state);
+    },
     onRefused: () => askForToken("The session is not known here any more."),
   });
   link.open();

@@ -99,6 +99,7 @@ export class Controls {
     this.refused = refused;
     this.send = send;
     this.fields = new Map();
+    this.enabled = true;
   }
 
   offer(controls) {
@@ -112,6 +113,7 @@ export class Controls {
       this.fields.set(control.name, made);
       this.places[control.kind].prepend(made.field);
     }
+    this.enable(this.enabled);
   }
 
   set(settings) {
@@ -120,6 +122,15 @@ export class Controls {
 
   setFigures(figures) {
     for (const [name, figure] of Object.entries(FOLLOWED)) this.fields.get(name)?.follow(figures[figure]);
+  }
+
+  // Whether they do anything now. Without a call or a connection they are dimmed and take no input.
+  enable(on) {
+    this.enabled = on;
+    for (const { field } of this.fields.values()) {
+      field.classList.toggle("dead", !on);
+      for (const input of [field, ...field.querySelectorAll("input, select")]) if ("disabled" in input) input.disabled = !on;
+    }
   }
 
   refuse(reason) {

@@ -33,9 +33,10 @@ export class Pictures {
     if (names.join() === this.panels.map((panel) => panel.name).join()) return;
     this.section.replaceChildren();
     this.section.style.setProperty("--panels", names.length);
+    this.section.classList.toggle("single", names.length === 1);
     this.panels = names.map((name) => {
       const figure = document.createElement("figure");
-      figure.className = "picture";
+      figure.className = "picture empty";
       figure.dataset.panel = name;
       const head = document.createElement("div");
       head.className = "name";
@@ -86,6 +87,7 @@ export class Pictures {
       panel.canvas.style.aspectRatio = `${width} / ${height}`;
       panel.image = panel.context.createImageData(width, height);
       panel.image.data.fill(255);
+      panel.figure.classList.remove("empty");
       this.fit();
     }
     const rgba = panel.image.data;
