@@ -1,5 +1,6 @@
 """The decoded face as a camera that other programs (Zoom, Meet, OBS) can choose, through pyvirtualcam."""
 
+import logging
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from vidcodec.errors import InputError, UsageError
 from vidcodec.mailbox import Mailbox
 
 Picture = NDArray[np.uint8]
+
+log = logging.getLogger("receiver")
 
 SIZES = {"480p": (640, 480), "720p": (1280, 720)}
 """What programs that expect a webcam accept everywhere."""
@@ -80,5 +83,8 @@ class VirtualCamera:
         self._camera.close()
 
     def _run(self) -> None:
-        for picture in self._pictures:
-            self._camera.send(letter_box(picture, self._size.width, self._size.height))
+        try:
+            for picture in self._pictures:
+                self._camera.send(letter_box(picture, self._size.width, self._size.height))
+        except (RuntimeError, OSError) as error:  # unloaded while it was used: the call goes on without it
+            log.warning("the virtual camera is gone: %s", " ".join(str(error).split()))

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from receiver.virtualcamera import CameraSize, VirtualCamera, letter_box
+from receiver.virtualcamera import CAMERA_FPS, SIZES, CameraSize, VirtualCamera, letter_box
 from vidcodec.errors import InputError
 
 pyvirtualcam = pytest.importorskip("pyvirtualcam", reason="pyvirtualcam is not installed")
@@ -64,3 +64,46 @@ def test_machine_without_a_virtual_camera_says_what_to_do(monkeypatch: pytest.Mo
     with pytest.raises(InputError, match="modprobe v4l2loopback") as caught:
         VirtualCamera(CameraSize(1280, 720, 30.0))
     assert "\n" not in str(caught.value)
+
+
+def test_camera_that_is_taken_away_is_said_in_one_line_and_the_call_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unplugged(MemoryDevice):
+        def send(self, frame: np.ndarray) -> None:
+            raise RuntimeError("no such\ndevice")
+
+    monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"unplugged": Unplugged})
+    camera = VirtualCamera(CameraSize(640, 480, 30.0))
+    end_s = time.monotonic() + 5
+    while not caplog.messages and time.monotonic() < end_s:
+        camera.show(np.zeros((192, 192, 3), np.uint8))
+        time.sleep(0.01)
+    camera.close()
+    assert caplog.messages == ["the virtual camera is gone: no such device"]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_another_program_sees_the_face_in_its_colours(name: str) -> None:
+    """Through the system's own device, read back as a meeting program would."""
+    width, height = SIZES[name]
+    try:
+        camera = VirtualCamera(CameraSize(width, height, CAMERA_FPS))
+    except InputError as error:
+        pytest.skip(f"no virtual camera here: {error}")
+    cv2 = pytest.importorskip("cv2")
+    face = np.zeros((192, 192, 3), np.uint8)
+    face[:] = (200, 90, 30)
+    try:
+        reader = cv2.VideoCapture(camera.name)
+        seen, end_s = None, time.monotonic() + 10
+        while time.monotonic() < end_s and (seen is None or not seen[height // 2, width // 2].any()):
+            camera.show(face)
+            ok, frame = reader.read()
+            seen = frame if ok else seen
+        reader.release()
+    finally:
+        camera.close()
+    assert seen is not None and seen.shape == (height, width, 3)
+    assert np.abs(seen[height // 2, width // 2].astype(int) - (30, 90, 200)).max() < 12  # YUV in between
+    assert seen[:, : (width - height) // 2 - 4].max() < 12
