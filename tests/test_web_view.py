@@ -285,7 +285,7 @@ async def test_close_does_not_wait_for_a_page_that_reads_nothing() -> None:
 
 
 def test_taken_port_and_bad_arguments_are_usage_errors(view: WebView) -> None:
-    with pytest.raises(UsageError, match="choose another"):
+    with pytest.raises(UsageError, match="Address already in use; choose another"):
         WebView(f"127.0.0.1:{view.port}")
     for arguments in ({"listen": "nowhere:x"}, {"token": "a b"}, {"panels": ()}, {"panels": ("theirs",)}):
         with pytest.raises(UsageError):

@@ -13,7 +13,7 @@ COMMANDS = {
     "bench": (
         "vidcodec.bench",
         "main",
-        "rd | speed | latency | link | page | watch | paper | results: every figure of the documentation",
+        "rd | speed | steady | latency | link | page | watch | ablate | paper | results: every figure of the docs",
     ),
     "export-web": ("vidcodec.watch.export", "main", "what `python -m sender --watch` serves to browsers"),
     "train": ("vidcodec.train", "main", "train a model from videos and portraits"),

@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import hmac
 import logging
+import os
 import secrets
 import ssl
 import time
@@ -201,7 +202,7 @@ class Listener:
         except OSError as error:
             self.loop.stop()
             where = f"{option} {join_host_port(self.host, self.port)}"
-            raise UsageError(f"{where}: {error.strerror or error}; choose another {option} HOST:PORT") from error
+            raise UsageError(f"{where}: {listening_reason(error)}; choose another {option} HOST:PORT") from error
         except BaseException:
             self.loop.stop()
             raise
@@ -229,6 +230,11 @@ class Listener:
                 log.warning("a connection of the page would not end; it is cut")
             finally:
                 self.loop.stop()
+
+
+def listening_reason(error: OSError) -> str:
+    """Why an address cannot be listened on, without asyncio's words around it; what a resolver says has no errno."""
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
 
 
 async def _goodbye(socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
