@@ -82,7 +82,7 @@ def test_what_moves_is_read_as_by_the_whole_picture_and_the_rest_is_kept_to_the_
     moving = vectors()
     wanted, got = model.warped(planes, moving), RowModel(model).warped(rows, moving)
     assert (wanted.picture - planes.picture).abs().max() > 0.5
-    assert torch.allclose(got.picture, blocks_of(wanted.picture), atol=1e-5)
+    assert torch.allclose(got.picture, blocks_of(wanted.picture), atol=1e-4)
     assert torch.allclose(got.memory, in_rows(wanted.memory), atol=1e-5)
     still = blocks_of((dense_flow(moving, 64, 64) == 0).all(-1)[:, None].expand(1, 3, 64, 64)[0])
     assert 0.2 < still.float().mean() < 0.8

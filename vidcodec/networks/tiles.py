@@ -62,11 +62,12 @@ class MovedBlocks:
         four = slopes(vectors.permute(2, 0, 1).to(torch.float32) * 0.5, blocks, size)
         self.blocks = four.flatten(1).any(1).nonzero()[:, 0]
         four = four[self.blocks]
-        self._flow = fill(four, vectors.shape[0], blocks, size)
+        self._flow = four.flatten(1) @ _interleaved(vectors.shape[0], blocks, size)
         # A block's centre, in blocks.
         middle = (size - 1) / 2
         shift = (four @ torch.tensor([1.0, middle, middle, middle * middle])) / size
-        at = (_places(blocks, 1)[self.blocks][:, :, 0] + shift).clamp_(0, blocks - 1)
+        here = torch.stack([self.blocks % blocks, self.blocks // blocks], 1)
+        at = (here + shift).clamp_(0, blocks - 1)
         low = at.floor().clamp_(max=blocks - 2)
         self._near, self._share = low.long(), at - low
 
@@ -85,15 +86,16 @@ class MovedBlocks:
         still: what they are where the flow is zero, to the bit. sharpness [n, size * size]: see `motion.warp`.
         """
         _, channels, side, _ = picture.shape
-        at = (self._flow + _places(self._side, self._size)[self.blocks]).clamp_(0, side - 1)
-        where = at.mul_(2).add_(1).div_(side).sub_(1).transpose(1, 2).reshape(1, 1, -1, 2)
+        # In units of half the picture, its middle at 0.
+        places = _places(self._side, self._size)[self.blocks].add_(self._flow, alpha=2 / side)
+        where = places.clamp_(1 / side - 1, 1 - 1 / side).view(1, 1, -1, 2)
         moved = F.grid_sample(picture, where, mode="bilinear", padding_mode="border", align_corners=False)
         if sharpness is not None:
             sharp = F.grid_sample(picture, where, mode="bicubic", padding_mode="border", align_corners=False)
             moved = torch.lerp(moved, sharp, sharpness.reshape(-1)).clamp_(0, 1)
         moved = moved.reshape(channels, len(self.blocks), -1).transpose(0, 1)
-        flows = self._flow.any(1, keepdim=True)
-        return torch.where(flows, moved, still.reshape(moved.shape)).flatten(1)
+        x, y = (self._flow != 0).view(len(self.blocks), 1, -1, 2).unbind(3)
+        return torch.where(x | y, moved, still.reshape(moved.shape)).flatten(1)
 
     def enlarged(self, plane: Tensor) -> Tensor:
         """A value for each block, [blocks * blocks], bilinear between their centres: [n, size * size] of the blocks."""
@@ -101,12 +103,21 @@ class MovedBlocks:
         return plane[near[self.blocks]] @ weights
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
+def _interleaved(cells: int, blocks: int, size: int) -> Tensor:
+    """What the four numbers of x and those of y mean to the flow of each pixel of a block, x before y:
+    [8, size * size * 2]."""
+    pixels = _slopes(cells, blocks, size)[1]
+    return torch.einsum("fp,kl->kfpl", pixels, torch.eye(2)).reshape(8, -1)
+
+
+@lru_cache(maxsize=4)
 def _places(blocks: int, size: int) -> Tensor:
-    """x and y of every pixel, block by block: [blocks * blocks, 2, size * size]."""
-    y, x = torch.meshgrid(*[torch.arange(float(blocks * size))] * 2, indexing="ij")
-    tiles = torch.stack([x, y]).reshape(2, blocks, size, blocks, size).permute(1, 3, 0, 2, 4)
-    return tiles.reshape(blocks * blocks, 2, size * size)
+    """x and y of every pixel's centre, block by block, from -1 to 1: [blocks * blocks, size * size * 2]."""
+    centres = (2 * torch.arange(float(blocks * size)) + 1) / (blocks * size) - 1
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    tiles = torch.stack([x, y]).reshape(2, blocks, size, blocks, size).permute(1, 3, 2, 4, 0)
+    return tiles.reshape(blocks * blocks, -1)
 
 
 @lru_cache(maxsize=4)
