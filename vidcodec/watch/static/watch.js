@@ -11,7 +11,7 @@ const KEPT = 2000; // frames, for who asks the page what became of them
 const TOKEN = "vidcodec-watch-token";
 
 const byId = (id) => document.getElementById(id);
-const context = byId("picture").getContext("2d", { alpha: false });
+const context = byId("picture").getContext("2d"); // see-through until there is a picture
 
 let session = null;
 let facts = null;
@@ -142,17 +142,18 @@ function figures() {
   const delays = shown.map((frame) => frame.shownMs - frame.receivedMs);
   const times = shown.map((frame) => frame.symbolsMs + frame.networkMs);
   const ms = (values, share) => (values.length ? `${percentile(values, share).toFixed(1)}\u00a0ms` : "–");
+  const measured = (text) => (shown.length ? text : "–");
   const rows = {
-    fps: `${(shown.length / seconds).toFixed(1)} of ${senderFps.toFixed(0)} frames/s`,
-    rate: `${((sum(bytes) * 8) / 1000 / seconds).toFixed(1)} kbit/s`,
-    decode: `${ms(times, 0.5)}, p95\u00a0${ms(times, 0.95)}`,
-    parts: `${ms(shown.map((f) => f.symbolsMs), 0.5)} + ${ms(shown.map((f) => f.networkMs), 0.5)}`,
-    delay: `${ms(delays, 0.5)}, p95\u00a0${ms(delays, 0.95)}`,
+    fps: session?.open ? `${(shown.length / seconds).toFixed(1)} of ${senderFps.toFixed(0)} frames/s` : "–",
+    rate: session?.open ? `${((sum(bytes) * 8) / 1000 / seconds).toFixed(1)} kbit/s` : "–",
+    decode: measured(`${ms(times, 0.5)}, p95\u00a0${ms(times, 0.95)}`),
+    parts: measured(`${ms(shown.map((f) => f.symbolsMs), 0.5)} + ${ms(shown.map((f) => f.networkMs), 0.5)}`),
+    delay: measured(`${ms(delays, 0.5)}, p95\u00a0${ms(delays, 0.95)}`),
     dropped: String(gone),
-    where,
+    where: where || "–",
   };
   for (const [name, text] of Object.entries(rows)) byId(name).textContent = text;
-  byId("slow").hidden = gone === 0;
+  byId("slow").hidden = gone === 0 || !session?.open;
   byId("slow").textContent = `Too slow here for every frame: ${gone} left out in the last ${seconds} s, so that the delay does not grow.`;
 }
 
