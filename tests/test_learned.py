@@ -11,6 +11,9 @@ from tests.tiny import RICH, TINY, moving_face, tiny_arrays, tiny_codec
 from vidcodec.codec import State
 from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
 from vidcodec.learned import LearnedCodec
+from vidcodec.networks.model import VideoModel
+from vidcodec.networks.packed import works
+from vidcodec.networks.rows import RowModel
 from vidcodec.packet import HEADER_BYTES, Header, Packet
 from vidcodec.weights import save_weights
 
@@ -45,6 +48,19 @@ def test_receiver_shows_the_very_frames_the_sender_reconstructed(codec, frames, 
     for data, sent in zip(packets, states, strict=True):
         frame, state = codec.decode(Packet.from_bytes(data), state)
         assert np.array_equal(frame, sent.picture) and state.number == sent.number
+
+
+@pytest.mark.skipif(not works(), reason="torch has no oneDNN operators here")
+def test_without_onednn_the_same_symbols_are_read_and_pictures_stay_near(codec, frames, monkeypatch) -> None:
+    monkeypatch.setattr("vidcodec.learned.works", lambda precision: False)
+    other = tiny_codec(sizes=codec.sizes)
+    assert isinstance(other.model, VideoModel) and isinstance(codec.model, RowModel)
+    for sender, receiver in ((codec, other), (other, codec)):
+        packets, states = encode_all(sender, frames[:4], 40)
+        state = receiver.blank_state()
+        for data, sent in zip(packets, states, strict=True):
+            frame, state = receiver.decode(Packet.from_bytes(data), state)
+            assert np.abs(frame.astype(int) - sent.picture).max() <= 1
 
 
 def test_more_quality_gives_more_bits_and_less_error(codec, frames) -> None:
