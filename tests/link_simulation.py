@@ -26,6 +26,7 @@ from vidcodec.link.framing import Acks, FrameStatus, parse_message
 from vidcodec.link.impair import Direction, Impairment, parse_impairment
 from vidcodec.link.options import LinkOptions
 from vidcodec.link.pacing import Window
+from vidcodec.link.repairs import QUICK_MS
 from vidcodec.packet import NUMBERS, Header, Packet, unwrap
 from vidcodec.rate import RateControl
 from vidcodec.wire import wire_bytes
@@ -221,7 +222,7 @@ class SimulatedCall:
             self.transmit(datagrams, again, now)
         if self.flow.missing(now) and not self.checking:
             self.checking = True
-            self.at(now + 16.0, lambda later: self.check(later))
+            self.at(now + QUICK_MS, lambda later: self.check(later))
 
     def check(self, now: float) -> None:
         self.checking = False

@@ -136,15 +136,25 @@ def test_arrival_is_acknowledged_at_once_and_repeated_in_three_messages() -> Non
     assert queue.due_in_ms(1400.0) == float("inf")
 
 
+def test_answers_to_the_first_frames_are_repeated_soon_because_the_sender_waits_for_them() -> None:
+    queue = AckQueue()
+    queue.arrived(0, 0.0)
+    for now_ms in (0.0, 30.0, 60.0):
+        assert queue.due_in_ms(now_ms) == 0.0 and [entry.number for entry in queue.take(now_ms)] == [0]
+    assert queue.due_in_ms(60.0) == float("inf")
+
+
 def test_bad_news_leaves_at_once_and_good_news_may_wait() -> None:
     queue = AckQueue()
-    queue.arrived(7, 0.0)
+    for number in range(4, 8):
+        queue.arrived(number, 0.0)
     queue.take(0.0)
     queue.judged(7, FrameStatus.OK, 10.0)
     assert queue.due_in_ms(10.0) == 100.0
     queue.judged(7, FrameStatus.MISSING_REFERENCE, 11.0)
     assert queue.due_in_ms(11.0) == 0.0
-    assert [(entry.number, entry.status) for entry in queue.take(11.0)] == [(7, FrameStatus.MISSING_REFERENCE)]
+    taken = queue.take(11.0)
+    assert [(taken[-1].number, taken[-1].status)] == [(7, FrameStatus.MISSING_REFERENCE)]
 
 
 def test_batched_acknowledgements_keep_their_interval() -> None:

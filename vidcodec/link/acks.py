@@ -19,6 +19,9 @@ SLOW_MS, SLOW_DELAY_MS = 60.0, 15.0
 IDLE_MS = 150.0
 """Where nothing arrives that brings the next message about, the last one is repeated after this: it may be lost."""
 
+FIRST_FRAMES, FIRST_IDLE_MS = 3, 30.0
+"""The sender waits for the answers to a call's first frames: these are repeated sooner."""
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -38,11 +41,13 @@ class AckQueue:
     def __init__(self, interval_ms: float = 0.0) -> None:
         self.interval_ms = interval_ms
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._arrivals = 0
         self._last_ms = float("-inf")
         self._due_ms = float("inf")
 
     def arrived(self, number: int, now_ms: float) -> None:
         """A frame came in."""
+        self._arrivals += 1
         self._entries[number] = _Entry(FrameStatus.RECEIVED, now_ms)
         while len(self._entries) > 4 * MAX_ENTRIES:
             self._entries.popitem(last=False)
@@ -74,7 +79,8 @@ class AckQueue:
         for _, entry in taken:
             entry.sends_left -= 1
         again = any(entry.sends_left > 0 for _, entry in taken)
-        self._due_ms = now_ms + IDLE_MS if again else float("inf")
+        idle_ms = max(FIRST_IDLE_MS, self.interval_ms) if self._arrivals <= FIRST_FRAMES else IDLE_MS
+        self._due_ms = now_ms + idle_ms if again else float("inf")
         if taken:
             self._last_ms = now_ms
         return [AckEntry(number % NUMBERS, entry.status, entry.received_ms) for number, entry in taken]

@@ -4,8 +4,8 @@ A frame is missing when a later one was acknowledged and it was not, or when nob
 is sure enough to send it again at once: at 20 ms of delay it then arrives 73 ms late, and the frames that wait for it
 with it, which no viewer sees as a freeze. It also rides along with the next frame, which costs no headers: where one
 datagram in ten is lost, so is one repair in ten, and three losses in a row are a freeze. What is sent again in vain
-goes out in quick succession. While the path is silent everything under way is sent again every half frame: a burst of
-losses ends when it ends, and the first datagram behind it should carry what is needed.
+goes out in quick succession. While the path is silent everything under way is sent again three times a frame: a burst
+of losses ends when it ends, and the first datagram behind it should carry what is needed.
 """
 
 from collections import deque
@@ -16,7 +16,10 @@ SHORT_RTT_MS = 80.0
 USEFUL_MS = 600.0
 DOUBT = 2
 MAX_RESENDS = 6
-QUICK_MS = 16.0
+QUICK_MS = 10.0
+SILENT_FRAMES, SILENT_MS = 1.3, 42.0
+"""Without an answer for so many frames, and at least so long, the path counts as silent."""
+
 MARGIN_MS = 12.0
 SHARE = 0.3
 """Of the rate, at most, for what is sent again."""
@@ -48,10 +51,10 @@ class Repairs:
         self._heard_ms = now_ms
 
     def silent(self, now_ms: float, backlog_ms: float) -> bool:
-        """Whether two messages in a row brought no answer, though the path had the time for them."""
+        """Whether a message brought no answer until the next one's was due, though the path had the time for them."""
         if self._heard_ms is None:
             return False
-        return now_ms - self._heard_ms > max(1.6 * self.interval_ms, 50.0) + backlog_ms
+        return now_ms - self._heard_ms > max(SILENT_FRAMES * self.interval_ms, SILENT_MS) + backlog_ms
 
     def due(
         self,
