@@ -1,5 +1,7 @@
 """The network: a working codec before any training, exact copies where nothing is sent, bounded for ever."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,25 @@ def test_region_without_news_is_the_previous_picture_bit_for_bit(model) -> None:
     assert torch.equal(after.picture[..., 48:, 48:], reference.picture[..., 48:, 48:])
     assert torch.equal(after.memory[..., 6:, 6:], reference.memory[..., 6:, 6:])
     assert not torch.equal(after.picture[..., :16, :16], reference.picture[..., :16, :16])
+
+
+def test_change_below_a_level_is_left_out_and_a_larger_one_made_in_full(model) -> None:
+    reference = Reference(torch.rand(1, 3, 64, 64) * 0.8 + 0.1, torch.rand(1, TINY.memory, 8, 8) - 0.5)
+    symbols, vectors = silent()
+    symbols[0, :8, 1, 1] = 3.0
+    told = symbols.requires_grad_(True)
+    news, quality = news_of(symbols, vectors, torch.tensor([False])), torch.tensor([30.0])
+    level = TINY.least_change / 255
+    assert level > 0
+    made = model.synthesise(told, news, reference, quality).picture
+    model.config = replace(TINY, least_change=0.0)
+    whole = model.synthesise(told, news, reference, quality).picture
+    small = (whole - reference.picture).abs() < level
+    assert 0.1 < float(small.float().mean()) < 0.9
+    assert torch.equal(made, torch.where(small, reference.picture, whole))
+    weights = torch.rand_like(made)
+    gradients = [torch.autograd.grad((picture * weights).sum(), told)[0] for picture in (made, whole)]
+    assert torch.equal(*gradients), "what was left out still learns"
 
 
 def test_state_stays_bounded_over_a_thousand_frames_of_random_symbols(model) -> None:

@@ -118,7 +118,7 @@ class LearnedCodec(Codec):
         loaded = load_weights(model, weights)
         try:
             # Weights that do not say were made before there was a choice.
-            sizes = ModelConfig.from_dict({"sharp_motion": False, **loaded.settings["sizes"]})
+            sizes = ModelConfig.from_dict({"sharp_motion": False, "least_change": 0.0, **loaded.settings["sizes"]})
             model_id = str(loaded.card["model_id"])
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"weights {loaded.path}: {error} missing or wrong; not of this version") from error

@@ -67,6 +67,8 @@ def parts_of(sizes: ModelConfig) -> list[Part]:
         parts.append(Part("means of y", _set(mean_hidden=0)))
     if sizes.sharp_motion:
         parts.append(Part("motion read more sharply", _set(sharp_motion=False)))
+    if sizes.least_change:
+        parts.append(Part("changes below a level left out", _set(least_change=0.0)))
     if sizes.fine_width:
         parts.append(Part("layers at 1/4 resolution", _set(fine_width=0)))
     return parts

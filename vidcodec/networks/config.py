@@ -24,6 +24,8 @@ class ModelConfig:
     mean_hidden: width of the network that predicts y from the memory and from the cells coded before; 0: no prediction.
     fine_width, fine_blocks: channels and depth of the last layers, at 1/4 resolution; 0: none.
     sharp_motion: whether what moved is read between bilinear and bicubic, as the memory says, or bilinear.
+    least_change: in levels of 255. What a frame would change by less is left as it was: nobody sees it, but small
+    errors made again in every frame add up to a mosaic. 0: nothing is left out.
     lambda_low, lambda_high: weight of the distortion (MSE on [0,1]) against bits per pixel at level 0 and 63.
     pattern: offsets from a packet's quality to the level that its frame is coded at, by frame number: what a good frame
     shows is copied by the next ones, so it is worth more bits than they are. One frame in 64 is better still: without
@@ -43,6 +45,7 @@ class ModelConfig:
     fine_width: int = 64
     fine_blocks: int = 3
     sharp_motion: bool = True
+    least_change: float = 1.0
     lambda_low: float = 12.0
     lambda_high: float = 4000.0
     pattern: tuple[float, ...] = (24.0, *(_EIGHT * 8)[1:])

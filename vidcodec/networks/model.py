@@ -200,6 +200,8 @@ class VideoModel(nn.Module):
             picture = torch.addcmul(context.picture, from_patches(residual + detail.float(), PATCH), mask1)
         if self.fine is not None:
             picture = torch.addcmul(picture, self.fine(picture, h).float(), mask1)
+        if self.config.least_change:
+            picture = without_least(picture, context.picture, self.config.least_change / 255)
         fresh, gate = (t.permute(0, 3, 1, 2).float() for t in (fresh, gate))
         memory = context.memory + torch.sigmoid(gate) * (torch.tanh(fresh) - context.memory) * mask8
         return Reference(picture.clamp(0, 1), memory)
@@ -216,3 +218,11 @@ def _masked(change: Tensor, mask: Tensor) -> Tensor:
     if not change.requires_grad:
         return change * mask
     return change + (change * (mask - 1)).detach()
+
+
+def without_least(picture: Tensor, before: Tensor, least: float) -> Tensor:
+    """picture, but `before` where they differ by less than `least`; the gradient is that of the picture."""
+    if not picture.requires_grad:
+        return torch.where((picture - before).abs() < least, before, picture)
+    change = (picture - before).detach()
+    return picture - torch.where(change.abs() < least, change, 0.0)

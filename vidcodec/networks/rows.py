@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidcodec.networks.config import CELL, LEVELS, PATCH
-from vidcodec.networks.model import Forecast, Reference, VideoModel
+from vidcodec.networks.model import Forecast, Reference, VideoModel, without_least
 from vidcodec.networks.packed import PackedFine, PackedLinear, PackedMeans, PackedTrunk
 from vidcodec.networks.tiles import MovedBlocks, bilinear_weights, fill, slopes
 
@@ -147,13 +147,13 @@ class RowModel:
         memory = torch.lerp(context.memory, torch.tanh(fresh), torch.sigmoid(gate) * near)
         change = self._detail(features, add=residual)
         picture = _masked(context.picture, change, wide, PATCH)
+        before = context.picture
         if self._fine is not None:
-            # Each block as its four quarters, row by row of the picture.
-            half = PATCH // FINE
-            parts = _fours(picture).view(side, side, 3, half, FINE, half).permute(0, 3, 1, 5, 2, 4)
-            side *= half
-            quarters = parts.contiguous().view(torch.float32).view(side * side, -1)
-            picture = _masked(quarters, self._fine(quarters, h).view(quarters.shape), wide, FINE)
+            picture, before = _quarters(picture, side), _quarters(before, side)
+            side *= PATCH // FINE
+            picture = _masked(picture, self._fine(picture, h).view(picture.shape), wide, FINE)
+        if self.config.least_change:
+            picture = without_least(picture, before, self.config.least_change / 255)
         size = news.shape[-1] * CELL // side
         planes = _fours(picture).view(side, side, 3, size, size // 4).permute(2, 0, 3, 1, 4).contiguous()
         return Reference(planes.view(torch.float32).view(1, 3, side * size, -1).clamp_(0, 1), memory)
@@ -165,6 +165,13 @@ def _masked(picture: Tensor, change: Tensor, wide: Tensor, size: int) -> Tensor:
     blocks = cells * CELL // size
     mask = fill(slopes(wide.expand(3, -1, -1), blocks, size), cells, blocks, size)
     return torch.addcmul(picture, change, mask.view(picture.shape))
+
+
+def _quarters(picture: Tensor, side: int) -> Tensor:
+    """Rows of blocks [side * side, 192] to those of their quarters, row by row of the picture: [4 * side**2, 48]."""
+    half = PATCH // FINE
+    parts = _fours(picture).view(side, side, 3, half, FINE, half).permute(0, 3, 1, 5, 2, 4).contiguous()
+    return parts.view(torch.float32).view(4 * side * side, -1)
 
 
 def _fours(values: Tensor) -> Tensor:
