@@ -28,9 +28,10 @@ GROWTH = 0.05
 """By how much a frame's size grows from one quality to the next, roughly, in natural logarithm."""
 
 EASE = 0.8
-BACK = 0.5
-"""Of what a frame could have had at least, the next one at its place gets this share back. One quality at a time took
-ten seconds after a path had become three times as wide."""
+BACK = 0.3
+"""Of what a frame could have had at least, the next one at its place gets this share back: small frames grow more
+quickly than `GROWTH`, and with a half they went to and fro. One quality at a time took ten seconds after a path had
+become three times as wide."""
 
 GAPS, LONGEST_GAP_S, FEWER = 16.0, 0.5, 0.8
 """Gaps between frames are smoothed over so many; one is a pause from the second on; below the third share of the

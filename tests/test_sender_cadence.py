@@ -48,9 +48,9 @@ def test_frame_too_large_is_coded_again_and_the_next_at_its_place_starts_where_t
     assert cap.again(16, 26, 490, 500.0) is None
     assert cap.quality(24, 40) == 26
     assert cap.again(24, 26, 300, 500.0) is None
-    assert cap.quality(32, 40) == 28, "what fits easily gets a little more"
-    assert cap.again(32, 28, 100, 500.0) is None
-    assert cap.quality(40, 40) == 40, "and what fits many times over gets half of it at once"
+    assert cap.quality(32, 40) == 27, "what fits easily gets a little more"
+    assert cap.again(32, 27, 100, 500.0) is None
+    assert cap.quality(40, 40) == 35, "and what fits many times over gets a good part of it at once"
     assert cap.again(9, 0, 1000, 500.0) is None
 
 
