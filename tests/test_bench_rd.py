@@ -245,6 +245,16 @@ def test_clips_are_squares_of_192_at_their_own_rate(tmp_path: Path) -> None:
     assert to_square(np.zeros((50, 80, 3), np.uint8)).shape == (192, 192, 3)
 
 
+def test_noise_is_the_same_each_time_as_strong_as_asked_and_in_the_name(tmp_path: Path) -> None:
+    path = _write_video(tmp_path / "a.mkv")
+    clean, noisy, again = read_clip(path), read_clip(path, noise=3), read_clip(path, noise=3)
+    assert noisy.name == "a+noise3" and noisy.sha256 == again.sha256 != clean.sha256
+    inside = (clean.frames > 20) & (clean.frames < 235)
+    off = noisy.frames[inside].astype(float) - clean.frames[inside]
+    assert 2.8 < off.std() < 3.2 and abs(off.mean()) < 0.1
+    assert not np.array_equal(noisy.frames[0] - clean.frames[0], noisy.frames[1] - clean.frames[1])
+
+
 def test_missing_empty_and_unreadable_clips_are_input_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such"):
         find_clips([tmp_path / "nothing"])

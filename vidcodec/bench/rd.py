@@ -38,6 +38,7 @@ class Job:
 
     path: Path
     frames: int | None
+    noise: float
     spec: Spec
     levels: tuple[int, ...]
     lpips: bool
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    clips = [(path, read_clip(path, options.frames)) for path in find_clips(options.clips)]
+    clips = [(path, read_clip(path, options.frames, options.noise)) for path in find_clips(options.clips)]
     specs, missing = _specs(options)
     if options.anchor not in [spec.name for spec in specs]:
         specs.append(find_spec(options.anchor, options.device, options.precision))
@@ -69,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             jobs=options.jobs,
             lpips=options.lpips,
             frames=options.frames,
+            noise=options.noise,
             report=lambda count: progress.advance(task, count),
         )
     for line in refused:
@@ -93,9 +95,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)"
     )
     parser.add_argument("--lpips", action="store_true", help="also LPIPS (AlexNet); needs its weights, see docs")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        default=0.0,
+        metavar="LEVELS",
+        help="camera noise put on the clips, 0 to 20 levels of 255",
+    )
     parser.add_argument("--no-plots", action="store_true", help="no PNG files")
     add_shared(parser, "frames", "device", "precision", device="cpu")
-    return parse_words(parser, argv)
+    options = parse_words(parser, argv)
+    if not 0 <= options.noise <= 20:
+        raise UsageError(f"--noise {options.noise:g}: give 0 to 20 levels of 255")
+    return options
 
 
 def _specs(options: argparse.Namespace) -> tuple[list[Spec], list[str]]:
@@ -118,6 +130,7 @@ def run(
     jobs: int = 2,
     lpips: bool = False,
     frames: int | None = None,
+    noise: float = 0.0,
     report: Callable[[int], None] = lambda _count: None,
 ) -> tuple[list[Point], list[str]]:
     """Measure what the cache does not hold.
@@ -141,7 +154,7 @@ def run(
                     points[place] = known
                     report(1)
             if open_levels:
-                work.append(Job(path, frames, spec, tuple(open_levels), lpips))
+                work.append(Job(path, frames, noise, spec, tuple(open_levels), lpips))
     refused: dict[str, str] = {}
     for job, outcome in _work(work, jobs):
         report(len(job.levels))
@@ -198,14 +211,14 @@ def _remote() -> RemoteDecoder:
 
 
 @cache
-def _clip(path: Path, frames: int | None) -> Clip:
-    return read_clip(path, frames)
+def _clip(path: Path, frames: int | None, noise: float) -> Clip:
+    return read_clip(path, frames, noise)
 
 
 def _measure_job(job: Job) -> list[Point] | str:
     """In a worker: the points of a job, or why the codec is refused."""
     try:
-        clip = _clip(job.path, job.frames)
+        clip = _clip(job.path, job.frames, job.noise)
         return [measure(clip, job.spec, level, _remote(), job.lpips) for level in job.levels]
     except InputError:
         raise
