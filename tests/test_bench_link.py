@@ -15,6 +15,7 @@ from vidcodec.bench import main
 from vidcodec.bench.callfigures import Course, ShownFrame, back_after_s, freezes, step_figures
 from vidcodec.bench.callfigures import figures as call_figures
 from vidcodec.bench.channelpeer import ChannelPeer
+from vidcodec.bench.farend import CodecSpec, Remote, free_port
 from vidcodec.bench.link import CONNECT_S, at_rate, minutes
 from vidcodec.bench.linkpackets import figures
 from vidcodec.bench.networks import choose, networks
@@ -165,7 +166,16 @@ def test_command_holds_a_real_call_over_a_lossy_network(tmp_path: Path, capsys: 
     assert result["complete"] is True
     row = result["rows"][0]
     assert row["shown"] > 20 and row["total_ms"]["p50"] > row["network_ms"]["p50"] >= 20
-    assert 20 < row["wire_kbps"] < 150 and 1e-5 < row["mse"] < 5e-3
+    assert 20 < row["wire_kbps"] < 150 and 1e-5 < row["mse"] < 5e-3 and row["load"] >= 0
+
+    command[command.index("s")] = "svtav1"
+    assert main(command) == 0
+    both = json.loads((tmp_path / "calls.json").read_text())["rows"]
+    assert [row["codec"] for row in both] == ["s", "svtav1"] and both[0] == row, "another codec's call is kept"
+    command[command.index("3")] = "2"
+    assert main(command) == 0
+    other = json.loads((tmp_path / "calls.json").read_text())["rows"]
+    assert [row["codec"] for row in other] == ["svtav1"], "a shorter call is not compared with a longer one"
 
 
 def test_interrupted_run_leaves_the_calls_that_it_has(tmp_path: Path) -> None:
@@ -179,6 +189,15 @@ def test_interrupted_run_leaves_the_calls_that_it_has(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "calls.json").read_text())
     assert result["complete"] is False and [row["network"] for row in result["rows"]] == ["20ms"]
     assert "of about 1 min] loss2" in error and "Traceback" not in error
+
+
+def test_far_end_is_said_to_listen_when_it_does_and_not_when_it_ends() -> None:
+    remote = Remote(CodecSpec("seed", "cpu", "auto", 1), 30.0, "token-of-a-test", free_port())
+    remote.start()
+    listening_ms = remote.listening_ms
+    assert listening_ms > 0
+    remote.stop()
+    assert "threads_left" in remote.facts and remote.listening_ms == listening_ms
 
 
 def test_time_of_a_run_counts_the_lossless_calls_to_compare_with() -> None:

@@ -202,7 +202,7 @@ def _points(codec: str, factor: float, clips: tuple[str, ...] = ("a", "b")) -> l
             0.0,
             10 ** -(2.7 + 0.3 * i),
             27 + 3 * i,
-            0.9,
+            1 - 10 ** -(0.8 + 0.25 * i),
             None,
             1.0,
             1.0,
@@ -219,6 +219,9 @@ def test_summary_averages_deltas_over_clips_and_never_curves() -> None:
     ours = rows["ours"]
     assert ours.bd_rate_percent == pytest.approx((-50 - 20) / 2)
     assert (ours.bd_rate_least, ours.bd_rate_most) == (pytest.approx(-50), pytest.approx(-20))
+    assert ours.bd_rate_ms_ssim_percent == pytest.approx((-50 - 20) / 2), "the same curve on another scale"
+    flat = [replace(point, ms_ssim=0.9) for point in points]
+    assert clip_deltas(flat, "x264-veryfast")[-1].bd_rate_ms_ssim_percent is None
     assert ours.clips == 2 and ours.overlap_share == pytest.approx(1.0)
     assert rows["x264-veryfast"].bd_rate_percent == pytest.approx(0.0)
 

@@ -116,7 +116,8 @@ class Remote:
                     self.shown += content if self.keep else ()
                 else:
                     self.facts |= content
-                    self.listening_ms = time.monotonic() * 1000
+                    if "url" in content:
+                        self.listening_ms = time.monotonic() * 1000
                     ready.set()
         except (EOFError, OSError):
             ready.set()

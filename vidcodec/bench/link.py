@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, text = "link", linkpackets.markdown(result)
     else:
         result = run(
-            options, say, lambda so_far: save(options.out, {"calls.json": json.dumps(so_far, indent=1) + "\n"})
+            options,
+            say,
+            lambda so_far: save(options.out, {"calls.json": json.dumps(so_far, indent=1) + "\n"}),
+            _earlier(options.out / "calls.json"),
         )
         name, text = "calls", markdown(result)
     write_run(options.out, name, result, text)
@@ -84,6 +87,7 @@ def run(
     options: argparse.Namespace,
     say: Callable[[str], object],
     keep: Callable[[dict[str, Any]], object] = lambda so_far: None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Every network and codec that was asked for.
 
@@ -91,6 +95,8 @@ def run(
         options: of the command.
         say: is told which call comes next.
         keep: takes the result so far after each call, so that an interrupted run leaves what it has.
+        earlier: an earlier result; what it has of other codecs, clips and networks is kept if all else was the same, so
+            that they can be measured one after the other.
 
     Raises:
         UsageError: a network is none.
@@ -105,19 +111,26 @@ def run(
     facts = {
         "bitrate_kbps": options.bitrate,
         "open_kbps": OPEN_KBPS,
+        "seconds": options.seconds,
         "seed": options.seed,
         "repair": options.repair,
         "cores": os.cpu_count(),
     }
 
-    def so_far(complete: bool) -> dict[str, Any]:
-        return {**facts, "load": load_average(), "complete": complete, "rows": rows}
-
     plan = [(network, codec, clip) for network in networks for codec in options.codecs for clip in clips]
+    asked = {(network.name, codec, Path(clip).stem) for network, codec, clip in plan}
+    same = earlier is not None and all(earlier.get(key) == value for key, value in facts.items())
+    kept = [row for row in earlier["rows"] if _place(row) not in asked] if earlier and same else []
+    order = [network.name for network in choose(options.seconds, ())]
+
+    def so_far(complete: bool) -> dict[str, Any]:
+        ordered = sorted([*kept, *rows], key=lambda row: (order.index(row["network"]), CODECS.index(row["codec"])))
+        return {**facts, "complete": complete, "rows": ordered}
+
     calls = Calls(options, say, minutes(plan, options.seconds, clips))
     for network, codec, clip in plan:
         row = {"network": network.name, "path": network.words, "codec": codec, "clip": Path(clip).stem}
-        rows.append(row | calls.call(network, codec, clip))
+        rows.append(row | calls.call(network, codec, clip) | {"load": load_average()})
         keep(so_far(False))
     for clip in clips:
         mine = [row for row in rows if row["codec"] == "s" and row["clip"] == Path(clip).stem and row.get("mse")]
@@ -131,6 +144,19 @@ def run(
     result = so_far(True)
     keep(result)
     return result
+
+
+def _earlier(path: Path) -> dict[str, Any] | None:
+    """What an earlier run left; None where there is none or it is unreadable."""
+    try:
+        earlier = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return earlier if isinstance(earlier, dict) else None
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["network"], row["codec"], row["clip"]
 
 
 def minutes(plan: Sequence[tuple[Network, str, str]], seconds: float, clips: Sequence[str]) -> float:
@@ -276,10 +302,16 @@ def markdown(result: dict[str, Any]) -> str:
         f"as much on the wire, {result['open_kbps']:g} where the path itself is narrow. Total is from the source's "
         "picture to the picture ready to be shown, one-way from coded to received; wire rates hold all datagrams with "
         f"all headers. Repair of losses: {result['repair']}. Seed {result['seed']}, {result['cores']} cores, load when "
-        f"measured {result['load']}.\n\n"
+        f"measured {_loads(result['rows'])}.\n\n"
         f"{table(header, rows)}"
     )
     return text + "".join(f"\n* {line}\n" for line in _event_lines(result["rows"]))
+
+
+def _loads(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The lowest and the highest load of the calls."""
+    loads = [row["load"] for row in rows if row.get("load") is not None]
+    return f"{min(loads):g} to {max(loads):g}" if loads else "not known"
 
 
 def _event_lines(rows: Sequence[dict[str, Any]]) -> list[str]:

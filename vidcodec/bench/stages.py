@@ -205,7 +205,7 @@ def call_share(seconds: float = 10.0) -> tuple[float, float]:
             raise VidcodecError(f"a loopback call failed: {error}") from error
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        count = re.search(r"(\d+) shown", done.stdout + done.stderr)
+        count = re.search(r"(\d+) shown, \d+ lost in", done.stdout + done.stderr)
         shown.append(int(count[1]) if count else 0)
     return (used[1] - used[0]) / seconds / 2, (shown[1] - shown[0]) / seconds
 

@@ -18,11 +18,15 @@ RATE_MARKS_KBPS = (20.0, 30.0, 40.0, 60.0)
 
 @dataclass(frozen=True)
 class ClipDelta:
-    """One codec against the anchor on one clip; None where the curves do not overlap."""
+    """One codec against the anchor on one clip; None where the curves do not overlap.
+
+    bd_rate_ms_ssim_percent: BD-rate over MS-SSIM in dB in place of PSNR.
+    """
 
     clip: str
     codec: str
     bd_rate_percent: float | None
+    bd_rate_ms_ssim_percent: float | None
     bd_psnr_db: float | None
     overlap_db: tuple[float, float] | None
     overlap_share: float
@@ -34,6 +38,7 @@ class CodecSummary:
 
     Attributes:
         bd_rate_percent: mean over clips of BD-rate against the anchor, with its least and greatest.
+        bd_rate_ms_ssim_percent: the same mean over MS-SSIM in place of PSNR.
         clips: how many clips the mean is over (curves that overlap).
         overlap_share: mean share of the anchor's PSNR range that the deltas are over.
         kbps_at_mse: median over clips of the payload rate at each of `MSE_MARKS`. A clip that never gets so good counts
@@ -48,6 +53,7 @@ class CodecSummary:
     bd_rate_percent: float | None
     bd_rate_least: float | None
     bd_rate_most: float | None
+    bd_rate_ms_ssim_percent: float | None
     bd_psnr_db: float | None
     clips: int
     overlap_share: float
@@ -87,14 +93,28 @@ def clip_deltas(points: Sequence[Point], anchor: str) -> list[ClipDelta]:
         for clip, rows in clips.items():
             if len(rows) < 2 or clip not in table[anchor]:
                 continue
+            similar = _bd_rate_ms_ssim(table[anchor][clip], rows)
             try:
                 delta = bjontegaard(curve_of(table[anchor][clip]), curve_of(rows))
             except UsageError:  # too few rising points: said as "no overlap" rather than ending the whole run
-                deltas.append(ClipDelta(clip, codec, None, None, None, 0.0))
+                deltas.append(ClipDelta(clip, codec, None, similar, None, None, 0.0))
                 continue
-            row = (delta.rate_percent, delta.psnr_db, delta.overlap_db, delta.overlap_share)
+            row = (delta.rate_percent, similar, delta.psnr_db, delta.overlap_db, delta.overlap_share)
             deltas.append(ClipDelta(clip, codec, *row))
     return deltas
+
+
+def _bd_rate_ms_ssim(anchor: Sequence[Point], other: Sequence[Point]) -> float | None:
+    """BD-rate over -10 log10(1 - MS-SSIM), in percent; None where the curves have too few points in common."""
+    curves = [
+        Curve.of([point.kbps for point in rows], [-10 * float(np.log10(1 - point.ms_ssim)) for point in rows])
+        for points in (anchor, other)
+        if (rows := [point for point in points if point.ms_ssim < 1])
+    ]
+    try:
+        return bjontegaard(curves[0], curves[1]).rate_percent if len(curves) == 2 else None
+    except UsageError:
+        return None
 
 
 def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[CodecSummary]:
@@ -103,6 +123,7 @@ def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[Code
     for codec, clips in by_codec_and_clip(points).items():
         own = [delta for delta in deltas if delta.codec == codec and delta.bd_rate_percent is not None]
         rates = [delta.bd_rate_percent for delta in own if delta.bd_rate_percent is not None]
+        similar = [delta.bd_rate_ms_ssim_percent for delta in own if delta.bd_rate_ms_ssim_percent is not None]
         gains = [delta.bd_psnr_db for delta in own if delta.bd_psnr_db is not None]
         rows = [point for points in clips.values() for point in points]
         curves = [curve_of(points) for points in clips.values() if len(points) > 1]
@@ -113,6 +134,7 @@ def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[Code
                 bd_rate_percent=float(np.mean(rates)) if rates else None,
                 bd_rate_least=min(rates, default=None),
                 bd_rate_most=max(rates, default=None),
+                bd_rate_ms_ssim_percent=float(np.mean(similar)) if similar else None,
                 bd_psnr_db=float(np.mean(gains)) if gains else None,
                 clips=len(rates),
                 overlap_share=float(np.mean([delta.overlap_share for delta in own])) if own else 0.0,

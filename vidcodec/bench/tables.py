@@ -44,7 +44,7 @@ def mse_text(value: float | None) -> str:
 
 def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) -> str:
     """One row a codec, best BD-rate first; codecs without a curve last."""
-    header = ["codec", "BD-rate", "least..most", "BD-PSNR dB", "clips", "overlap"]
+    header = ["codec", "BD-rate", "least..most", "by MS-SSIM", "BD-PSNR dB", "clips", "overlap"]
     header += [f"kbit/s at MSE {mse_text(mark)}" for mark in mse_marks] + ["MSE", "encode CPU ms", "decode CPU ms"]
     ordered = sorted(summaries, key=lambda row: _order(row["bd_rate_percent"]))
     rows = [
@@ -52,6 +52,7 @@ def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) ->
             row["codec"],
             percent(row["bd_rate_percent"]),
             spread(row["bd_rate_least"], row["bd_rate_most"]),
+            percent(row["bd_rate_ms_ssim_percent"]),
             "-" if row["bd_psnr_db"] is None else f"{row['bd_psnr_db']:+.2f}",
             str(row["clips"]),
             f"{100 * row['overlap_share']:.0f} %" if row["clips"] else "-",
