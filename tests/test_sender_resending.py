@@ -129,7 +129,7 @@ def test_after_a_loss_the_pictures_are_coded_anew_until_a_packet_stands_alone(tm
     source = RecordedSource(written(tmp_path / "r.vdc", list(packets)))
     source.use(codec)
     again = [tmp_path / "again.vdc"]
-    outcome = make_call(codec, source, again, quality=None, network="delay=10,loss=15,burst=3", repair="none")
+    outcome = make_call(codec, source, again, quality=None, network="delay=10,loss=25,burst=3", repair="none")
     assert outcome.error is None
     assert 0 < codec.encoded < 60
     arrived = [packet for packet in packets_of(tmp_path / "again.vdc") if packet is not None]
