@@ -16,7 +16,7 @@ from typing import Any
 from vidcodec.bench import linkpackets
 from vidcodec.bench.callfigures import VALUES_PER_FRAME, Course, ShownFrame, back_after_s, figures, step_figures
 from vidcodec.bench.networks import GOOD, OPEN_KBPS, Network, choose
-from vidcodec.bench.output import add_out, load_average, save, write_run
+from vidcodec.bench.output import add_out, load_average, read_run, save, write_run
 from vidcodec.bench.tables import mse_text, number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import PeerError
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options,
             say,
             lambda so_far: save(options.out, {"calls.json": json.dumps(so_far, indent=1) + "\n"}),
-            _earlier(options.out / "calls.json"),
+            read_run(options.out, "calls"),
         )
         name, text = "calls", markdown(result)
     write_run(options.out, name, result, text)
@@ -144,15 +144,6 @@ def run(
     result = so_far(True)
     keep(result)
     return result
-
-
-def _earlier(path: Path) -> dict[str, Any] | None:
-    """What an earlier run left; None where there is none or it is unreadable."""
-    try:
-        earlier = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return earlier if isinstance(earlier, dict) else None
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -41,6 +41,15 @@ def write_run(folder: Path, name: str, result: Mapping[str, Any], page: str) -> 
     save(folder, {f"{name}.json": json.dumps(result, indent=1) + "\n", f"{name}.md": page})
 
 
+def read_run(folder: Path, name: str) -> dict[str, Any]:
+    """What an earlier run left in NAME.json; nothing where there is none or it is unreadable."""
+    try:
+        kept = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
 def save(folder: Path, texts: Mapping[str, str]) -> None:
     """Write texts, by the name of their file, into a folder that is made where there is none.
 

@@ -11,13 +11,12 @@ the same weights.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vidcodec.bench.output import add_out, write_run
+from vidcodec.bench.output import add_out, read_run, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import UsageError
@@ -41,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     console = Console(stderr=True)
-    kept = _kept(options.out / "steady.json")
+    kept = read_run(options.out, "steady")
     result: Result = {"model": options.model, "parts": {}}
     found = _code(options, coded, console) if coded else {}
     result["weights_sha256"] = found.pop("weights_sha256", None) or kept.get("weights_sha256")
@@ -174,15 +173,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _kept(path: Path) -> Result:
-    """What an earlier run left; nothing where there is none or it is unreadable."""
-    try:
-        kept = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return kept if isinstance(kept, dict) else {}
 
 
 def targets(parts: dict[str, list[Row]]) -> list[Row]:
