@@ -137,11 +137,11 @@ def test_pool_restarts_clips_and_reports_where(pictures: Path) -> None:
 
     items = open_cache(pictures, pictures.parent / "cache")
     pool = ClipPool([], items, batch=3, crop=64, lengths=(4, 4), augmentation=Augmentation(), seed=0)
-    frames, starts = pool.take(2)
-    assert frames.shape == (2, 3, 64, 64, 3) and starts.all()
+    frames, starts, places = pool.take(2)
+    assert frames.shape == (2, 3, 64, 64, 3) and starts.all() and places.shape == (2, 3, 3)
     pool.restart(1)
-    assert pool.take(2)[1][1]
-    assert sum(pool.take(2)[1].sum() for _ in range(20)) >= 3 * 20 / 2 - 6
+    assert pool.take(2).starts[1]
+    assert sum(pool.take(2).starts.sum() for _ in range(20)) >= 3 * 20 / 2 - 6
 
 
 def test_score_reads_as_bits_at_equal_error() -> None:

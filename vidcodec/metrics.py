@@ -1,7 +1,7 @@
 """How far pictures are from their originals: MSE, PSNR and MS-SSIM on 8-bit RGB.
 
 Every function takes two uint8 RGB pictures `[H, W, 3]` of one size. MSE is on values in [0, 1], which is the source
-paper's metric; PSNR is `-10 log10(MSE)`, so both say the same. LPIPS is in `vidcodec.bench.lpips`, an optional extra.
+paper's metric; PSNR is `-10 log10(MSE)`, so both say the same. LPIPS is in `vidcodec.perceptual`, an optional extra.
 """
 
 import math

@@ -136,7 +136,7 @@ def _drift(foreseen: list[Frame | None], pictures: list[Frame]) -> int | None:
 
 
 def _mean_lpips(frames: NDArray[np.uint8], pictures: list[Frame]) -> float:
-    from vidcodec.bench.lpips import load_lpips
+    from vidcodec.perceptual import load_lpips
 
     chosen = np.unique(np.linspace(0, len(frames) - 1, LPIPS_FRAMES).round().astype(int))
     model = load_lpips()

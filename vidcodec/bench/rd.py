@@ -114,7 +114,7 @@ def _specs(options: argparse.Namespace) -> tuple[list[Spec], list[str]]:
     if options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: must be 1 or more")
     if options.lpips:
-        from vidcodec.bench.lpips import load_lpips
+        from vidcodec.perceptual import load_lpips
 
         load_lpips()  # fails here, with what to do, rather than in a worker after minutes
     if options.codecs:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from vidcodec.errors import UsageError
 from vidcodec.networks.config import LEVELS, ModelConfig
 from vidcodec.train.data import Augmentation
+from vidcodec.train.perceptual import PerceptualConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,6 +42,7 @@ class Stage:
     a call begins and recovers with, are met often enough to be learned.
     lr, lr_end: learning rate at the start and end of the stage, cosine between them. warmup: steps of linear rise.
     quality_low, quality_high: range that a clip's quality is drawn from.
+    quality_skew: exponent of that draw: 1 for even, 2 puts half of the clips into the lowest quarter of the range.
     quality_wander: standard deviation of its change from window to window.
     context_weight: weight of the error of a prediction beside that of the picture, from a window's second frame on.
     rate_from: weight of the rate at the start of the stage, rising to 1 over `rate_ramp` steps.
@@ -59,6 +61,7 @@ class Stage:
     warmup: int = 0
     quality_low: float = 0.0
     quality_high: float = LEVELS - 1.0
+    quality_skew: float = 1.0
     quality_wander: float = 2.0
     context_weight: float = 1.0
     rate_from: float = 1.0
@@ -84,6 +87,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     score: ScoreConfig = field(default_factory=ScoreConfig)
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     seed: int = 0
     threads: int = 1
     device: str = "auto"
@@ -110,7 +114,8 @@ class RunConfig:
 
 
 def load_config(path: Path, data: Path | None = None, cache: Path | None = None) -> RunConfig:
-    """Read a run from a TOML file: top-level settings, [data], [model], [augmentation], [score] and [[stage]]s.
+    """Read a run from a TOML file: top-level settings, [data], [model], [augmentation], [score],
+    [perceptual] and [[stage]]s.
 
     Relative sources are looked up in `data` if it is given; `cache` replaces the cache folder of the file.
     Raises UsageError when it cannot be read or holds a name that no record has.
@@ -144,6 +149,7 @@ def config_from_dict(raw: Mapping[str, Any]) -> RunConfig:
         "model": ModelConfig.from_dict(values.pop("model", {})),
         "augmentation": _record(Augmentation, values.pop("augmentation", {})),
         "score": _record(ScoreConfig, values.pop("score", {})),
+        "perceptual": _record(PerceptualConfig, values.pop("perceptual", {})),
     }
     return _record(RunConfig, {**values, **parts, "stages": stages})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -32,6 +33,17 @@ class Augmentation:
     still_share: float = 0.04
 
 
+class Taken(NamedTuple):
+    """The next frames of every clip: frames uint8 RGB [count, B, S, S, 3]; starts bool [B], where a clip begins anew;
+    places float32 [count, B, 3], the part of its file's picture that a frame shows: left, top and side, as shares of
+    the picture, which is seen in a mirror where the frame is.
+    """
+
+    frames: np.ndarray
+    starts: np.ndarray
+    places: np.ndarray
+
+
 @dataclass
 class _Clip:
     """One running clip: a file, a way through it, a crop box that wanders and a camera."""
@@ -51,6 +63,13 @@ class _Clip:
     noise: float
     fresh: bool = True
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
+
+    def place(self) -> tuple[float, float, float]:
+        """The part of the picture in the crop box: left, top, side, as shares of the picture's shorter side."""
+        height, width = self.frames.shape[1:3]
+        side = min(height, width)
+        left = width - self.size - self.corner[0] if self.flip else self.corner[0]
+        return float(left) / side, float(self.corner[1]) / side, self.size / side
 
 
 class ClipPool:
@@ -118,18 +137,20 @@ class ClipPool:
         """End a clip now; a new one takes its place with the next frames."""
         self.clips[index].left = 0
 
-    def take(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The next `count` frames of every clip: uint8 RGB [count, B, S, S, 3], and bool [B]: starts anew here."""
+    def take(self, count: int) -> Taken:
+        """The next `count` frames of every clip."""
         for index, clip in enumerate(self.clips):
             if clip.left <= 0:
                 self.clips[index] = self._draw(index)
         starts = np.array([clip.fresh for clip in self.clips])
         out = np.empty((count, len(self.clips), self.crop, self.crop, 3), np.uint8)
+        places = np.empty((count, len(self.clips), 3), np.float32)
         for index, clip in enumerate(self.clips):
             for k in range(count):
                 out[k, index] = self._next(clip)
+                places[k, index] = clip.place()
             clip.fresh = False
-        return out, starts
+        return Taken(out, starts, places)
 
     def _next(self, clip: _Clip) -> np.ndarray:
         frame = clip.frames[clip.position]

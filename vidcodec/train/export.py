@@ -82,7 +82,7 @@ def fit_tables(codec: LearnedCodec, videos: Sequence[Item], frames: int, seed: i
     states = [codec.blank_state() for _ in pool.clips]
     qualities = rng.integers(0, 56, len(states))
     for _ in range(-(-frames // (len(states) * 5))):
-        batch, starts = pool.take(5)
+        batch, starts, _ = pool.take(5)
         for slot in range(len(states)):
             if starts[slot]:
                 states[slot], qualities[slot] = codec.blank_state(), rng.integers(0, 56)

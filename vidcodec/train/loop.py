@@ -25,7 +25,8 @@ from vidcodec.train.data import ClipPool
 from vidcodec.train.export import trained_weights
 from vidcodec.train.log import RunLog, progress_line
 from vidcodec.train.optimise import Optimisers
-from vidcodec.train.score import score_of, score_points
+from vidcodec.train.perceptual import Looks
+from vidcodec.train.score import Point, score_of, score_points
 from vidcodec.train.step import code_frame, find_motion, loss_of
 
 RESTART_ERROR = 0.02  # a running clip whose MSE exceeds this has left the sane range: begin it anew
@@ -55,6 +56,7 @@ class Trainer:
         self.average = Average(self.model, config.ema)
         self.step, self.best, self.seconds = 0, math.inf, 0.0
         self.log = RunLog(folder)
+        self.looks = Looks(config.perceptual)
         self.last = folder / "last.pt"
         if self.last.is_file():
             self._resume()
@@ -120,15 +122,15 @@ class Trainer:
         )
         state = self.model.blank(stage.batch, stage.crop, stage.crop, self.device)
         older = state
-        quality = rng.uniform(stage.quality_low, stage.quality_high, stage.batch)
+        quality = _draw_quality(stage, rng)
         phase = rng.integers(0, 64, stage.batch)
         recent: list[tuple[float, float, float]] = []
         said = saved = time.monotonic()
         frames_since, seconds_since = 0, self.seconds
         for index in range(within, stage.steps):
             began = time.monotonic()
-            frames, starts = pool.take(stage.window)
-            drawn = rng.uniform(stage.quality_low, stage.quality_high, stage.batch)
+            frames, starts, places = pool.take(stage.window)
+            drawn = _draw_quality(stage, rng)
             moved = np.clip(quality + rng.normal(0, stage.quality_wander, stage.batch), 0, stage.quality_high)
             quality = np.where(starts | (rng.random(stage.batch) < 0.02), drawn, moved)
             self._set_rate(stage, index)
@@ -138,6 +140,7 @@ class Trainer:
             state = self._blank_where(state, intra.to(self.device))
             lost = rng.random(stage.batch) < stage.lost_share
             state, older = self._swap(state, older, torch.from_numpy(lost & ~starts).to(self.device)), state
+            seen = self.looks.chosen(stage.window, rng)
             total, bits, error = torch.zeros((), device=self.device), 0.0, 0.0
             for k in range(stage.window):
                 first = starts if k == 0 else np.zeros_like(starts)
@@ -149,6 +152,9 @@ class Trainer:
                 x = torch.from_numpy(frames[k]).to(self.device).permute(0, 3, 1, 2).float() / 255
                 shape = (stage.batch, self.config.model.latent, stage.crop // 16, stage.crop // 16)
                 noise = torch.rand(shape, generator=generator, device=self.device) - 0.5
+                emphasis = self.looks.emphasis(places[k], stage.crop)
+                if emphasis is not None:
+                    emphasis = emphasis.to(self.device)
                 result = code_frame(
                     self.model,
                     x,
@@ -158,11 +164,15 @@ class Trainer:
                     quality=torch.from_numpy(now).to(self.device, torch.float32),
                     noise=noise,
                     autocast=self.autocast,
+                    emphasis=emphasis,
                 )
                 state = result.state
                 weight = torch.from_numpy(weights).to(self.device, torch.float32)
                 context_weight = stage.context_weight if k else 0.0
-                loss = loss_of(result, weight, rate_weight, context_weight)
+                looks = None
+                if k in seen:
+                    looks = seen[k] * self.looks.distance(state.picture, x, emphasis, self.autocast)
+                loss = loss_of(result, weight, rate_weight, context_weight, looks)
                 total = total + loss / stage.window
                 bits += float(result.bits.mean().detach()) / stage.crop**2 / stage.window
                 error += float(result.error.log10().mean().detach()) / stage.window
@@ -231,6 +241,10 @@ class Trainer:
             )
             self.say(progress_line(self.step, self.config.steps, speed, left_s, loss=loss, bpp=bpp, psnr_db=psnr))
 
+    def _lpips(self, points: list[Point], quality: int) -> float:
+        """Mean LPIPS of the points at a quality."""
+        return float(np.mean([p.looks for p in points if p.quality == quality])) / self.config.perceptual.weight
+
     def score(self) -> None:
         """Score the averaged weights on the development clips; keep them as `best.pt` if they are the best so far."""
         if self.rank != 0 or not self.dev:
@@ -238,17 +252,29 @@ class Trainer:
         judged = VideoModel(self.config.model).to(self.device)
         judged.load_state_dict(self.average.weights)
         judged.eval()
-        points = score_points(judged, self.dev, self.config.score.qualities, self.config.score.frames, self.autocast)
+        looks = self.looks if self.config.perceptual.weight else None
+        points = score_points(
+            judged,
+            self.dev,
+            self.config.score.qualities,
+            self.config.score.frames,
+            autocast=self.autocast,
+            looks=looks,
+        )
         score = score_of(points)
         by_quality = {
             str(q): [
                 float(np.mean([p.bits for p in points if p.quality == q])),
                 float(np.mean([-10 * math.log10(p.error) for p in points if p.quality == q])),
+                *([self._lpips(points, q)] if looks else []),
             ]
             for q in self.config.score.qualities
         }
         self.log.add("score", step=self.step, score=score, seconds=self.seconds, by_quality=by_quality)
-        shown = "  ".join(f"q{q} {b:.0f}b {d:.2f}dB" for q, (b, d) in by_quality.items())
+        shown = "  ".join(
+            f"q{q} {b:.0f}b {d:.2f}dB" + "".join(f" LPIPS {v:.4f}" for v in rest)
+            for q, (b, d, *rest) in by_quality.items()
+        )
         self.say(f"score {score:.4f} at step {self.step} after {self.seconds:.0f} s: {shown}")
         if score < self.best:
             self.best = score
@@ -263,6 +289,13 @@ class Trainer:
                 },
             )
         self.log.draw()
+
+
+def _draw_quality(stage: Stage, rng: np.random.Generator) -> np.ndarray:
+    """A quality for each clip, float64 [batch]."""
+    drawn = rng.random(stage.batch) ** stage.quality_skew
+    values: np.ndarray = stage.quality_low + (stage.quality_high - stage.quality_low) * drawn
+    return values
 
 
 def _start_weights(path: Path) -> dict[str, Tensor]:

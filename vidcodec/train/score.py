@@ -12,20 +12,24 @@ import torch
 
 from vidcodec.networks.model import VideoModel
 from vidcodec.train.cache import Item
+from vidcodec.train.perceptual import Looks
 from vidcodec.train.step import code_frame, find_motion
 
 HEADER_BITS = 48  # five bytes of header, and the rounding of the body to bytes
 SLOPE = 1.2  # of log rate against log error: a score difference of 0.01 reads as 1 % of bits at equal error
+LOOKS_EVERY = 6
 
 
 @dataclass(frozen=True)
 class Point:
-    """Mean of one clip at one quality: bits per frame and MSE of pixels in [0,1], over the frames scored."""
+    """Mean of one clip at one quality: bits per frame and MSE of pixels in [0,1], over the frames scored; what their
+    looks add to that error, over every `LOOKS_EVERY`th of them."""
 
     clip: str
     quality: int
     bits: float
     error: float
+    looks: float = 0.0
 
 
 def to_size(frame: np.ndarray, size: int = 192) -> np.ndarray:
@@ -34,7 +38,13 @@ def to_size(frame: np.ndarray, size: int = 192) -> np.ndarray:
 
 
 def score_points(
-    model: VideoModel, clips: Sequence[Item], qualities: Sequence[int], frames: int, autocast: torch.dtype | None
+    model: VideoModel,
+    clips: Sequence[Item],
+    qualities: Sequence[int],
+    frames: int,
+    *,
+    autocast: torch.dtype | None,
+    looks: Looks | None = None,
 ) -> list[Point]:
     """Run every clip from a blank state at each quality, all qualities as one batch; rates are estimates."""
     device = next(model.parameters()).device
@@ -43,7 +53,7 @@ def score_points(
         for clip in clips:
             count = min(frames, len(clip.frames))
             state = model.blank(len(qualities), 192, 192, device)
-            bits, error = torch.zeros(len(qualities)), torch.zeros(len(qualities))
+            bits, error, seen = (torch.zeros(len(qualities)) for _ in range(3))
             changes: list[list[np.ndarray]] = [[] for _ in qualities]
             for k in range(count):
                 picture = np.repeat(to_size(np.asarray(clip.frames[k]))[None], len(qualities), 0)
@@ -66,17 +76,20 @@ def score_points(
                 state = result.state
                 bits += result.bits.cpu() + HEADER_BITS
                 error += result.error.cpu()
+                if looks is not None and k % LOOKS_EVERY == 0:
+                    seen += looks.distance(state.picture, x, None, autocast).cpu() / -(-count // LOOKS_EVERY)
                 for kept, v in zip(changes, vectors.cpu().numpy(), strict=True):
                     kept.append(np.diff(v, axis=1, prepend=0).ravel())
             for i, q in enumerate(qualities):
                 motion_bits = _entropy_bits(np.concatenate(changes[i])) / count
-                points.append(Point(clip.name, q, float(bits[i]) / count + motion_bits, float(error[i]) / count))
+                mean_bits, mean_error = float(bits[i]) / count + motion_bits, float(error[i]) / count
+                points.append(Point(clip.name, q, mean_bits, mean_error, float(seen[i])))
     return points
 
 
 def score_of(points: Sequence[Point]) -> float:
-    """Mean over clips and qualities of ln(bits) + SLOPE ln(error): lower is better."""
-    return float(np.mean([math.log(p.bits) + SLOPE * math.log(max(p.error, 1e-9)) for p in points]))
+    """Mean over clips and qualities of ln(bits) + SLOPE ln(error and looks): lower is better."""
+    return float(np.mean([math.log(p.bits) + SLOPE * math.log(max(p.error + p.looks, 1e-9)) for p in points]))
 
 
 def _entropy_bits(values: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from vidcodec.networks.search import luma, motion_costs, search
 class FrameResult(NamedTuple):
     """One frame of a batch, [B] each but for the state and the symbols.
 
-    error, context_error: mean squared error of the picture and of what it was predicted from.
+    error, context_error: mean squared error of the picture and of what it was predicted from, by `emphasis`.
     soft_bits: with noise in place of rounding, for the gradient of y. bits: those of the symbols.
     """
 
@@ -53,8 +53,12 @@ def code_frame(
     quality: Tensor,
     noise: Tensor | None,
     autocast: torch.dtype | None,
+    emphasis: Tensor | None = None,
 ) -> FrameResult:
-    """Code frames x [B, 3, H, W] in 0..1. `noise` in -0.5..0.5, of the shape of y, or None when nothing is learned."""
+    """Code frames x [B, 3, H, W] in 0..1. `noise` in -0.5..0.5, of the shape of y, or None when nothing is learned.
+
+    emphasis: [B, 1, H, W], how much each pixel's error counts; None: all the same.
+    """
     cast = torch.autocast(x.device.type, autocast or torch.float32, enabled=autocast is not None)
     context = model.warped(reference, vectors)
     with cast:
@@ -72,9 +76,13 @@ def code_frame(
     y_hat = y + (y_hat - y.detach())
     with cast:
         state = model.synthesise(y_hat, news_of(symbols, vectors, intra), context, quality)
-    error = (state.picture - x).square().mean((1, 2, 3))
-    context_error = (context.picture - x).square().mean((1, 2, 3))
+    error, context_error = (_error(picture, x, emphasis) for picture in (state.picture, context.picture))
     return FrameResult(state, error, context_error, soft, bits, symbols)
+
+
+def _error(picture: Tensor, x: Tensor, emphasis: Tensor | None) -> Tensor:
+    squares = (picture - x).square()
+    return (squares if emphasis is None else squares * emphasis).mean((1, 2, 3))
 
 
 def _choose(
@@ -94,13 +102,19 @@ def _choose(
     return torch.where(checkerboard(y.shape[2], y.shape[3], y.device), symbols, decide(y - means, scales, price))
 
 
-def loss_of(result: FrameResult, weight: Tensor, rate_weight: float, context_weight: float) -> Tensor:
+def loss_of(
+    result: FrameResult, weight: Tensor, rate_weight: float, context_weight: float, looks: Tensor | None = None
+) -> Tensor:
     """Scalar loss of one frame: lambda * D + R, divided by sqrt(lambda) so that no quality drowns the others.
 
     D holds also the error of the prediction, which charges the frame before for what it leaves behind: detail that
     lasts is worth more than this frame, noise that does not is worth nothing.
+
+    looks: [B], what the picture's looks add to its error; see `vidcodec.train.perceptual`.
     """
     pixels = result.state.picture.shape[2] * result.state.picture.shape[3]
     rate = (result.soft_bits + result.bits) / pixels
     distortion = result.error + context_weight * result.context_error
+    if looks is not None:
+        distortion = distortion + looks
     return ((weight * distortion + rate_weight * rate) * (100.0 / weight) ** 0.5).mean()

