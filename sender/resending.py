@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from sender.capture import Frame, Pacer, Source
-from vidcodec.codec import FRAME_SIZE, Codec, State
+from vidcodec.codec import FRAME_SIZE, Codec, State, model_of
 from vidcodec.container import StreamInfo, read_info, read_packets
 from vidcodec.errors import DamagedPacket, InputError, UsageError
 from vidcodec.packet import NUMBERS, Packet, unwrap
@@ -181,7 +181,7 @@ def settle_options(options: argparse.Namespace, info: StreamInfo) -> None:
     Raises:
         UsageError: something else was asked for.
     """
-    model = info.model_id.partition("-")[0]
+    model = model_of(info.model_id)
     if options.model != model and "model" in options.origins:
         raise UsageError(f"--model {options.model}: {options.input} is of model {model!r}; leave out --model")
     options.model = model

@@ -16,7 +16,7 @@ ICE_PASSWORD = "VIDCODEC_ICE_PASSWORD"
 
 SHARED: dict[str, dict[str, Any]] = {
     "input": dict(metavar="SOURCE", help="camera index, video file, recorded .vdc, or 'sample' (the bundled clip)"),
-    "model": dict(choices=("seed", "s"), help="which codec (default: %(default)s)"),
+    "model": dict(choices=("seed", "s", "s-p"), help="which codec (default: %(default)s; s-p: for looks at low rates)"),
     "weights": dict(metavar="FILE", help="safetensors file to use instead of the bundled weights"),
     "bitrate": dict(
         type=float,

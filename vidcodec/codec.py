@@ -21,7 +21,9 @@ from vidcodec.packet import MAX_DISTANCE, NUMBERS, Header, Packet
 
 FRAME_SIZE = 192
 BITSTREAM_VERSION = 1
-MODELS = ("s", "seed", "gdn")
+MODELS = ("s", "s-p", "seed", "gdn")
+LEARNED_MODELS = ("s", "s-p")
+"""Of one format and one size; `s` is trained for squared error, `s-p` for looks at low rates."""
 
 Frame = NDArray[np.uint8]
 
@@ -126,6 +128,12 @@ def reference_state(codec: Codec, header: Header, state: State) -> State:
     return state
 
 
+def model_of(model_id: str) -> str:
+    """The name that loads a model by its id, which may say more: `s-3000` are weights of `s`, `s-p-3000` of `s-p`."""
+    names = [name for name in MODELS if f"{model_id}-".startswith(f"{name}-")]
+    return max(names, key=len, default=model_id)
+
+
 def load_codec(
     model: str = "seed",
     device: str = "auto",
@@ -152,7 +160,7 @@ def load_codec(
         from vidcodec.stills import StillCodec
 
         return StillCodec.load(model, device, precision, threads, weights)
-    if model == "s":
+    if model in LEARNED_MODELS:
         from vidcodec.learned import LearnedCodec
 
         return LearnedCodec.load(model, device, precision, threads, weights)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.codec import Codec, Frame, load_codec
+from vidcodec.codec import Codec, Frame, load_codec, model_of
 from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
 from vidcodec.errors import DamagedPacket, InputError, MissingReference
 from vidcodec.logs import set_up_logging
@@ -226,7 +226,7 @@ def _with_options(
 def _codec(options: argparse.Namespace, model: str) -> Codec:
     """Load by option or by the id in a stream, which may say more than the option: `s-3000` is weights of `s`."""
     weights = Path(options.weights) if options.weights else None
-    return load_codec(model.partition("-")[0], options.device, options.precision, options.threads, weights)
+    return load_codec(model_of(model), options.device, options.precision, options.threads, weights)
 
 
 def _named_info(path: Path, file: BinaryIO) -> StreamInfo:

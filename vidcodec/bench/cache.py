@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcodec.bench.clips import Clip
-from vidcodec.bench.coders import MODELS, Spec
+from vidcodec.bench.coders import LOOKS_MODELS, MODELS, Spec
 from vidcodec.bench.measure import LPIPS_FRAMES, METHOD, MS_SSIM_EVERY, Point
 
 _CODEC_SOURCES = ("codec.py", "packet.py", "entropy.py", "stills.py", "learned.py", "devices.py", "networks/*.py")
@@ -32,7 +32,7 @@ class Cache:
 
     def key(self, clip: Clip, spec: Spec, level: int, lpips: bool) -> str:
         """Hexadecimal name of a point: clip content, codec settings, versions of the code that makes it."""
-        own = getattr(spec, "model", None) in MODELS
+        own = getattr(spec, "model", None) in MODELS + LOOKS_MODELS
         parts: dict[str, Any] = {
             "clip": clip.sha256,
             "spec": spec.key(),

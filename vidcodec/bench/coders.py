@@ -25,6 +25,8 @@ from vidcodec.packet import Packet
 Frame = NDArray[np.uint8]
 
 MODELS = ("s", "seed", "gdn")
+LOOKS_MODELS = ("s-p",)
+"""Trained for looks and not for squared error: measured where they are asked for by name, never among the others."""
 STILL_MODELS = ("seed", "gdn")
 STILL_STRIDE = 15
 """Single-picture codecs are measured on every n-th frame: their frames have nothing to do with each other."""
@@ -301,13 +303,13 @@ def find_spec(name: str, device: str = "cpu", precision: str = "auto") -> Spec:
         return BicubicSpec(name, (0,), "none", scale=int(name[7]))
     if name in STILLS:
         return StillSpec(name, STILLS[name].levels, "none", STILL_STRIDE, settings=STILLS[name])
-    if name in MODELS:
+    if name in MODELS + LOOKS_MODELS:
         return model_spec(name, device=device, precision=precision)
-    raise UsageError(f"codec {name!r} is unknown: choose from {', '.join(all_names())}")
+    raise UsageError(f"codec {name!r} is unknown: choose from {', '.join([*all_names(), *LOOKS_MODELS])}")
 
 
 def all_names() -> list[str]:
-    """Every codec that `find_spec` knows: ours, peers, peers at half and quarter size, bicubic, single pictures."""
+    """What is measured by default: ours, peers, peers at half and quarter size, bicubic, single pictures."""
     scaled = [f"{peer}@{scale}" for scale in (2, 4) for peer in PEERS]
     return [*MODELS, *PEERS, *scaled, "bicubic2x", "bicubic4x", "bicubic8x", *STILLS]
 

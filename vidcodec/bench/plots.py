@@ -11,9 +11,10 @@ from vidcodec.bench.measure import Point
 from vidcodec.bench.summary import by_codec_and_clip
 from vidcodec.errors import UsageError
 
-_OURS = ("s", "seed", "gdn")
+_OURS = ("s", "s-p", "seed", "gdn")
 _COLOURS = {
     "s": "#d62728",
+    "s-p": "#ff7f0e",
     "seed": "#ff9896",
     "gdn": "#e377c2",
     "x264-veryfast": "#1f77b4",
