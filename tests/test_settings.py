@@ -14,7 +14,7 @@ from call_commands import ROOT, only_error_line
 
 from receiver.__main__ import make_parser as receiver_parser
 from sender.__main__ import main as sender_main
-from sender.__main__ import make_parser, receiver_arguments
+from sender.options import make_parser, receiver_arguments
 from vidcodec.__main__ import main as vidcodec_main
 from vidcodec.errors import InputError, UsageError
 from vidcodec.settings import OTHER_VARIABLES, naming_origins, options_of, parse, variable, without_options

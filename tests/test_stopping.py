@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -30,3 +32,16 @@ def test_handlers_of_before_are_back_afterwards() -> None:
     with Stopping():
         assert signal.getsignal(signal.SIGTERM) != before[1]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_signal_within_code_that_is_executed_from_a_string_leaves_the_exit_status_alone() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from vidcodec.stopping import Stopping\n"
+        "try:\n"
+        "    with Stopping():\n"
+        "        exec('os.kill(os.getpid(), signal.SIGINT)')\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(3)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 3

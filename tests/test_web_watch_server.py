@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sender.__main__ import check_options, make_parser
+from sender.options import check_options, make_parser
 from vidcodec.errors import InputError, PeerError, UsageError
 from vidcodec.link import Hello, LinkOptions, SenderHandlers
 from vidcodec.link.ice import check_sdp

@@ -30,7 +30,7 @@ OTHER_VARIABLES = frozenset(
 """Variables of ours that stand for no option: secrets, and what tests and benchmarks need."""
 
 COMMANDS = {
-    "sender": ("sender.__main__", "make_parser"),
+    "sender": ("sender.options", "make_parser"),
     "receiver": ("receiver.__main__", "make_parser"),
     "encode": ("vidcodec.files", "encode_parser"),
     "decode": ("vidcodec.files", "decode_parser"),

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM at any moment: a command ends in order, and its report is written.
 
-While a command starts, a signal interrupts it at once (`KeyboardInterrupt`). While a call runs (`with
+While a command starts, a signal interrupts it at once (`Interrupted`). While a call runs (`with
 stop.deferred()`), the first signal only sets `requested`, which the main loop looks at, so that nothing is torn apart;
 the second one interrupts.
 """
@@ -11,8 +11,16 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the command to end.
+
+    Not `KeyboardInterrupt` itself: when that passes through code that is being exec'd, as a dataclass is while its
+    module is imported, Python remembers it and in the end kills the process by SIGINT, though it was dealt with.
+    """
+
+
 class Stopping:
-    """Turns the two signals into `requested` or `KeyboardInterrupt`. Use as a context manager, in the main thread."""
+    """Turns the two signals into `requested` or `Interrupted`. Use as a context manager, in the main thread."""
 
     def __init__(self) -> None:
         # A plain attribute: locking in a signal handler can wait for the very code that it interrupted.
@@ -41,4 +49,4 @@ class Stopping:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         first, self.requested = not self.requested, True
         if not (first and self._deferred):
-            raise KeyboardInterrupt
+            raise Interrupted
