@@ -67,7 +67,7 @@ def test_stages_of_a_codec_add_up_to_its_frames() -> None:
     always = {"analysis", "choice of symbols", "entropy coding", "own reconstruction", "motion search"}
     assert all(found.encode_ms[name] > 0 for name in always) and all(ms > 0 for ms in found.around_ms.values())
     assert found.networks_ms < found.sum_ms < sum(found.encode_ms.values()) + sum(found.decode_ms.values())
-    assert "_write" not in vars(codec), "nothing is watched any longer"
+    assert "write" not in vars(codec), "nothing is watched any longer"
     assert found.peak is not None
     packet, _ = codec.encode(frames[0], codec.blank_state(), 40)
     decoding = count_gmac(lambda: codec.decode(packet, codec.blank_state()))

@@ -203,6 +203,6 @@ def test_weights_file_round_trip_and_misfits(tmp_path: Path, codec, frames) -> N
 
 
 def test_header_quality_and_number_fix_the_level(codec) -> None:
-    levels = {codec._level(Header(n, 1, 30))[1] for n in range(8)}
+    levels = {codec.level_of(Header(n, 1, 30))[1] for n in range(8)}
     assert levels == {38, 24, 27}
-    assert codec._level(Header(0, 0, 30)) == (True, 42)
+    assert codec.level_of(Header(0, 0, 30)) == (True, 42)

@@ -10,6 +10,7 @@ precision is read everywhere. Pictures may differ in the last digits between dev
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,13 +21,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidcodec.batch import StreamBatch
 from vidcodec.codec import FRAME_SIZE, Codec, CodecInfo, Frame, State, next_header, reference_state
 from vidcodec.devices import choose_device, limit_threads
 from vidcodec.entropy import Tables
 from vidcodec.errors import DamagedPacket, InputError
 from vidcodec.metrics import mse
+from vidcodec.networks import half
 from vidcodec.networks.config import CELL, LEVELS, ModelConfig
-from vidcodec.networks.integer import IntegerScales, Ints, checkerboard
+from vidcodec.networks.graphs import first_line
+from vidcodec.networks.integer import IntegerScales, Ints, checkerboard, side_levels
 from vidcodec.networks.model import Reference, VideoModel
 from vidcodec.networks.packed import multiplies_half, works
 from vidcodec.networks.rows import RowModel
@@ -35,6 +39,8 @@ from vidcodec.networks.symbols import DecodePort, EncodePort, FrameSymbols, walk
 from vidcodec.networks.tables import read_tables
 from vidcodec.packet import Header, Packet, checksum
 from vidcodec.weights import load_weights
+
+_LOG = logging.getLogger(__name__)
 
 CELLS = FRAME_SIZE // CELL
 
@@ -73,14 +79,19 @@ class LearnedCodec(Codec):
             # What a sender chooses may hang on its CPU, so the trunk that only it runs takes the quickest arithmetic.
             self.model = RowModel(model, precision, torch.bfloat16 if multiplies_half() else precision)
         else:
-            model.to(device)
-            model.freeze(device)
-        self._autocast = precision != torch.float32 and isinstance(self.model, VideoModel)
+            self.model = half.in_precision(model, precision).to(device)
+            self.model.freeze(device)
         # Cost in bits of every symbol of every table, for the encoder's choices only.
         y = self.tables["y"].frequencies.astype(np.float64)
         self._cost = np.log2(y.sum(1, keepdims=True)) - np.log2(np.maximum(y, 1e-3))
         name = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[precision]
         self.info = CodecInfo(model_id, sha256, device.type, name, LEVELS)
+        self.graphs: StreamBatch | None = None
+        if device.type == "cuda":
+            try:
+                self.graphs = StreamBatch(self, 1)
+            except Exception as error:  # no memory for the buffers, say: without them the codec works too
+                _LOG.warning("no CUDA graphs: %s; the networks run operator by operator", first_line(error))
 
     def plain_model(self) -> VideoModel:
         """The networks as they are written, in fp32 on the CPU: not laid out for a device. Raises ValueError or
@@ -146,24 +157,30 @@ class LearnedCodec(Codec):
         Symbols are chosen one by one, each for what it seems to be worth. Where nothing moved the whole frame is judged
         again by its pixels: if its bits buy too little error, none are sent and the last picture stands.
         """
-        intra, level = self._level(header)
-        vectors = np.zeros((CELLS, CELLS, 2), np.int64) if intra else self._search(frame, state, level)
+        if self.graphs is not None:
+            return self.graphs.encode_symbols([(frame, state, header)])[0]
+        intra, level = self.level_of(header)
+        vectors = np.zeros((CELLS, CELLS, 2), np.int64) if intra else self.find_motion(frame, state, level)
         with torch.inference_mode():
             moved = self._moved(state, vectors)
             pixels = torch.from_numpy(frame).to(self.device)
-            with self._cast():
-                y = self.model.analyse_frame(pixels, moved.context, self._quality(level)).float()
+            y = self.model.analyse_frame(pixels, moved.context, self._quality(level)).float()
             chosen, means = self.choose(torch.nan_to_num(y), moved.context, vectors, intra, level)
-        coded = self._coded(chosen, moved, header, level, means)
-        if not intra and not vectors.any() and chosen.y.any():
-            packet, after, _ = coded
-            weight = self.sizes.weight(level) * FRAME_SIZE**2
-            if weight * (mse(frame, state.picture) - mse(frame, after.picture)) < 8 * len(packet.body):
-                silent = with_side(vectors, np.zeros_like(chosen.y), self.sizes.groups)
-                return self._coded(silent, moved, header, level)
-        return coded
+        packet, after, symbols = self._coded(chosen, moved, header, level, means)
+        if not self.worth_sending(frame, state, after, packet, symbols):
+            silent = with_side(vectors, np.zeros_like(chosen.y), self.sizes.groups)
+            return self._coded(silent, moved, header, level)
+        return packet, after, symbols
 
-    def _search(self, frame: Frame, state: State, level: int) -> Ints:
+    def worth_sending(self, frame: Frame, before: State, after: State, packet: Packet, symbols: FrameSymbols) -> bool:
+        """Whether a packet's bits buy enough error, from the state before it to the one after it; asked only of frames
+        in which nothing moved."""
+        if not packet.header.distance or symbols.vectors.any() or not symbols.y.any():
+            return True
+        weight = self.sizes.weight(self.level_of(packet.header)[1]) * FRAME_SIZE**2
+        return weight * (mse(frame, before.picture) - mse(frame, after.picture)) >= 8 * len(packet.body)
+
+    def find_motion(self, frame: Frame, state: State, level: int) -> Ints:
         """Vectors [h, w, 2] from the last picture to this one."""
         costs = motion_costs(self.sizes.weight(level))
         return search(luma(frame), luma(state.picture), costs).astype(np.int64)
@@ -172,12 +189,12 @@ class LearnedCodec(Codec):
         self, chosen: FrameSymbols, moved: Moved, header: Header, level: int, means: Tensor | None = None
     ) -> tuple[Packet, State, FrameSymbols]:
         """The packet of symbols, the state after it, and the symbols as the tables could hold them."""
-        packet, symbols = self._write(chosen, header, level)
+        packet, symbols = self.write(chosen, header, level)
         if not np.array_equal(symbols.y, chosen.y):
             means = None
         return packet, self._after(symbols, moved, packet.header, level, means), symbols
 
-    def _write(self, chosen: FrameSymbols, header: Header, level: int) -> tuple[Packet, FrameSymbols]:
+    def write(self, chosen: FrameSymbols, header: Header, level: int) -> tuple[Packet, FrameSymbols]:
         port = EncodePort(self.tables)
         symbols = walk(port, self.scales, CELLS, header.distance == 0, level, known=chosen)
         check = checksum(header.prefix(), b"".join(port.coded))
@@ -196,19 +213,23 @@ class LearnedCodec(Codec):
         known: Any = self.model.forecast(context, quality)
         means = self.model.predicted(y, context, quality, known)
         rest = _numpy(y if means is None else y - means)
-        guess = (np.sign(rest) * np.floor(np.abs(rest) + 0.35)).astype(np.int64)
-        first = with_side(vectors, guess, self.sizes.groups)
-        rows = self.scales.all_indexes(guess, self.scales.side(first.z, vectors, intra, level))
-        symbols = self._decide(rest, rows)
+        rows = self.likely_rows(rest, vectors, intra, level)
+        symbols = self.decide(rest, rows)
         if means is not None:
             # What the odd cells are predicted from is known only now.
             first_half = torch.from_numpy(symbols)[None].to(self.device) + means
             means = self.model.predicted(first_half, context, quality, known)
             assert means is not None
-            symbols = np.where(checkerboard(CELLS, CELLS), symbols, self._decide(_numpy(y - means), rows))
+            symbols = np.where(checkerboard(CELLS, CELLS), symbols, self.decide(_numpy(y - means), rows))
         return with_side(vectors, symbols, self.sizes.groups), means
 
-    def _decide(self, y: NDArray[np.floating], rows: Ints) -> Ints:
+    def likely_rows(self, rest: NDArray[np.floating], vectors: Ints, intra: bool, level: int) -> Ints:
+        """Tables [C, h, w] that the symbols of `rest` [C, h, w] will likely have."""
+        guess = (np.sign(rest) * np.floor(np.abs(rest) + 0.35)).astype(np.int64)
+        z = side_levels(guess, self.sizes.groups)
+        return self.scales.all_indexes(guess, self.scales.side(z, vectors, intra, level))
+
+    def decide(self, y: NDArray[np.floating], rows: Ints) -> Ints:
         """The symbol for each of y [C, h, w] by what it costs in the table of `rows`."""
         table, symbols = self.tables["y"], np.zeros(y.shape, np.int64)
         some = np.abs(y) > 0.5  # most are not: their symbol is zero
@@ -224,7 +245,10 @@ class LearnedCodec(Codec):
     def decode(self, packet: Packet, state: State) -> tuple[Frame, State]:
         reference = reference_state(self, packet.header, state)
         symbols = self.decode_symbols(packet)
-        _, level = self._level(packet.header)
+        if self.graphs is not None:
+            (after,) = self.graphs.after([(symbols, packet.header, reference)])
+            return after.picture, after
+        _, level = self.level_of(packet.header)
         with torch.inference_mode():
             moved = self._moved(reference, symbols.vectors)
         after = self._after(symbols, moved, packet.header, level)
@@ -232,31 +256,28 @@ class LearnedCodec(Codec):
 
     def decode_symbols(self, packet: Packet) -> FrameSymbols:
         """The whole numbers that a packet says; needs no reference. Raises DamagedPacket."""
-        return self._read(packet)[0]
+        return self.read(packet)[0]
 
     def part_bits(self, packet: Packet) -> dict[str, float]:
-        bits = self._read(packet)[1].bits()
+        bits = self.read(packet)[1].bits()
         side = bits["parts"] + bits["totals"] + bits["z"]
         return {"header": 8.0 * len(packet.header), "motion": bits["motion"], "z": side, "y": bits["y"]}
 
-    def _read(self, packet: Packet) -> tuple[FrameSymbols, DecodePort]:
-        intra, level = self._level(packet.header)
+    def read(self, packet: Packet) -> tuple[FrameSymbols, DecodePort]:
+        intra, level = self.level_of(packet.header)
         port = DecodePort(self.tables, packet.body)
         symbols = walk(port, self.scales, CELLS, intra, level, known=None)
         if checksum(packet.header.prefix(), b"".join(port.coded)) != packet.header.checksum:
             raise DamagedPacket(f"packet {packet.header.number}: checksum does not match; wait for the next one")
         return symbols, port
 
-    def _level(self, header: Header) -> tuple[bool, int]:
+    def level_of(self, header: Header) -> tuple[bool, int]:
         """Whether a frame is an intra frame, and the level it is coded at."""
         intra = header.distance == 0
         return intra, int(self.sizes.level(header.quality, header.number, intra))
 
     def _quality(self, level: int) -> Tensor:
         return torch.full((1,), float(level), device=self.device)
-
-    def _cast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.precision, enabled=self._autocast)
 
     def _moved(self, state: State, vectors: Ints) -> Moved:
         """What a state holds, moved by vectors. A blank state holds nothing of its own."""
@@ -282,8 +303,7 @@ class LearnedCodec(Codec):
             where = torch.from_numpy(news)[None, None].to(self.device).float()
             with torch.inference_mode():
                 y_hat = self.model.latent(y, context, quality) if means is None else y + means
-                with self._cast():
-                    held = self.model.synthesise(y_hat, where, context, quality)
+                held = self.model.synthesise(y_hat, where, context, quality)
         # In 0..1, so nothing is left to clip.
         planes = (held.picture[0] * 255).add_(0.5).to(torch.uint8).cpu().numpy()
         return State(header.number, cv2.merge(list(planes)), held)

@@ -27,14 +27,14 @@ from vidcodec.networks.rows import RowModel
 
 # Stage, and the method of a codec or of its model that does it.
 ENCODE = {
-    "motion search": "_search",
+    "motion search": "find_motion",
     "moving the reference": "_moved",
     "analysis": "analyse_frame",
     "choice of symbols": "choose",
-    "entropy coding": "_write",
+    "entropy coding": "write",
     "own reconstruction": "_after",
 }
-DECODE = {"entropy decoding": "_read", "moving the reference": "_moved", "synthesis": "_after"}
+DECODE = {"entropy decoding": "read", "moving the reference": "_moved", "synthesis": "_after"}
 NETWORKS = ("analysis", "choice of symbols", "synthesis")
 SUM = ("analysis", "choice of symbols", "entropy coding", "entropy decoding", "synthesis")
 CAMERA = (720, 1280)
