@@ -17,8 +17,9 @@ from vidcodec.bench import main
 from vidcodec.bench.cache import Cache
 from vidcodec.bench.clips import Clip, find_clips, read_clip, to_square
 from vidcodec.bench.coders import Decoder, Encoder, Spec, all_names, find_spec
+from vidcodec.bench.lookstable import looks_json, looks_rows, looks_table
 from vidcodec.bench.measure import Point, measure
-from vidcodec.bench.rd import run
+from vidcodec.bench.rd import _at_qualities, run
 from vidcodec.bench.remote import RemoteDecoder
 from vidcodec.bench.summary import clip_deltas, summarise
 from vidcodec.errors import InputError, UsageError, VidcodecError
@@ -285,3 +286,29 @@ def test_every_peer_is_there_at_full_half_and_quarter_size() -> None:
         assert {peer, f"{peer}@2", f"{peer}@4"} <= set(names)
         assert len(find_spec(peer).levels) >= 6
     assert {"bicubic2x", "bicubic4x", "bicubic8x", "jpeg", "jpeg2000", "webp", "avif"} <= set(names)
+
+
+def test_lpips_of_codecs_is_compared_where_all_of_them_go() -> None:
+    plain = [replace(p, lpips=0.1 * 20 / p.kbps) for p in _points("s", 1.0)]
+    cheap = [replace(p, codec="s-p", kbps=p.kbps / 2, psnr_db=p.psnr_db - 1) for p in plain]
+    rows = {row["codec"]: row for row in looks_json(looks_rows([*plain, *cheap], "s"))}
+    assert rows["s"]["bd_rate_percent"] == pytest.approx(0, abs=1e-6)
+    assert rows["s-p"]["bd_rate_percent"] == pytest.approx(-50, abs=1e-6) and rows["s-p"]["clips"] == 2
+    at = next(i for i, count in enumerate(rows["s"]["clips_at_kbps"]) if count)
+    assert rows["s"]["lpips_at_kbps"][at] == pytest.approx(2 * rows["s-p"]["lpips_at_kbps"][at], rel=1e-5)
+    text = looks_table(list(rows.values()), "s")
+    assert text.splitlines()[2].startswith("| s-p | -50 %")
+
+
+def test_lpips_of_a_rate_that_one_codec_misses_is_not_compared() -> None:
+    plain = [replace(p, lpips=0.1 * 20 / p.kbps) for p in _points("s", 1.0)]
+    far = [replace(p, codec="s-p", kbps=p.kbps * 1e4) for p in plain]
+    rows = looks_rows([*plain, *far], "s")
+    assert not any(rows[0].clips_at_kbps) and all(value is None for value in rows[1].lpips_at_kbps)
+
+
+def test_qualities_are_those_asked_for_and_only_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _at_qualities(find_spec("s"), [24, 0, 24]).levels == (0, 24)
+    assert _at_qualities(find_spec("svtav1"), [24, 0]).levels == find_spec("svtav1").levels
+    assert main(["rd", "--clips", ".", "--codecs", "s", "--qualities", "64"]) == 2
+    assert "--qualities 64: each is 0 to 63" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Benchmarks: every figure of the README from one command, peers in the same run.
 
-    python -m vidcodec bench rd|speed|steady|latency|link|page|watch|ablate|paper|results
+    python -m vidcodec bench rd|looks|speed|steady|latency|link|page|watch|ablate|paper|results
 
 Each writes JSON, which `bench results` turns into docs/results.md and the README's table.
 """
@@ -11,6 +11,7 @@ from importlib import import_module
 COMMANDS = {
     "rd": "rate and distortion of every codec on clips, with BD-rate, tables and plots",
     "speed": "GMAC, milliseconds, GMAC/s and memory of every stage and peer",
+    "looks": "codecs beside the original at one bitrate, as a picture",
     "steady": "what holds over time: endless clips, still scenes, the rate, precisions, few bits",
     "latency": "the loopback call, stage by stage",
     "link": "the link under delay, loss and a narrow rate",

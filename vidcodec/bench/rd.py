@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,6 +17,7 @@ from vidcodec.baselines.settings import PEERS
 from vidcodec.bench.cache import Cache, default_folder
 from vidcodec.bench.clips import Clip, find_clips, read_clip
 from vidcodec.bench.coders import MODELS, ModelSpec, Spec, default_specs, find_spec
+from vidcodec.bench.lookstable import looks_json, looks_rows, looks_table
 from vidcodec.bench.measure import Point, measure
 from vidcodec.bench.output import add_out, save
 from vidcodec.bench.plots import plot_clip, plot_means
@@ -24,7 +25,9 @@ from vidcodec.bench.remote import RemoteDecoder
 from vidcodec.bench.summary import MSE_MARKS, RATE_MARKS_KBPS, clip_deltas, summarise, to_json
 from vidcodec.bench.tables import clip_table, rd_table
 from vidcodec.cli import add_shared, check_shared
+from vidcodec.codec import LEARNED_MODELS
 from vidcodec.errors import InputError, UsageError, VidcodecError
+from vidcodec.networks.config import LEVELS
 from vidcodec.settings import parse_words
 
 ANCHOR = "x264-veryfast"
@@ -79,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.no_plots:
         _plots(options.out, points, [clip.name for _, clip in clips])
     print(rd_table(result["summary"], MSE_MARKS))
+    if result["looks"]:
+        print(f"\n{looks_table(result['looks'], options.anchor)}")
     console.print(f"written: {options.out / 'rd.json'}, rd.md and plots")
     return 0
 
@@ -94,6 +99,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)"
     )
+    parser.add_argument(
+        "--qualities", nargs="+", type=int, metavar="Q", help="rate points of s and s-p (default: six over all of them)"
+    )
     parser.add_argument("--lpips", action="store_true", help="also LPIPS (AlexNet); needs its weights, see docs")
     parser.add_argument(
         "--noise",
@@ -105,6 +113,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-plots", action="store_true", help="no PNG files")
     add_shared(parser, "frames", "device", "precision", device="cpu")
     options = parse_words(parser, argv)
+    if options.qualities and not all(0 <= quality < LEVELS for quality in options.qualities):
+        raise UsageError(f"--qualities {' '.join(map(str, options.qualities))}: each is 0 to {LEVELS - 1}")
     if not 0 <= options.noise <= 20:
         raise UsageError(f"--noise {options.noise:g}: give 0 to 20 levels of 255")
     return options
@@ -118,8 +128,17 @@ def _specs(options: argparse.Namespace) -> tuple[list[Spec], list[str]]:
 
         load_lpips()  # fails here, with what to do, rather than in a worker after minutes
     if options.codecs:
-        return [find_spec(name, options.device, options.precision) for name in dict.fromkeys(options.codecs)], []
-    return default_specs(options.device, options.precision)
+        found = [find_spec(name, options.device, options.precision) for name in dict.fromkeys(options.codecs)]
+        return [_at_qualities(spec, options.qualities) for spec in found], []
+    specs, missing = default_specs(options.device, options.precision)
+    return [_at_qualities(spec, options.qualities) for spec in specs], missing
+
+
+def _at_qualities(spec: Spec, qualities: Sequence[int] | None) -> Spec:
+    """The spec at other rate points, where it is one of ours that has so many."""
+    if not qualities or not isinstance(spec, ModelSpec) or spec.model not in LEARNED_MODELS:
+        return spec
+    return replace(spec, levels=tuple(sorted(set(qualities))))
 
 
 def run(
@@ -242,6 +261,7 @@ def write(
     """
     deltas = clip_deltas(points, anchor)
     summaries = summarise(points, deltas)
+    looks = looks_rows(points, anchor) if all(point.lpips is not None for point in points) else []
     result: dict[str, Any] = {
         "anchor": anchor,
         "mse_marks": MSE_MARKS,
@@ -251,6 +271,7 @@ def write(
         "notes": list(notes),
         "summary": to_json(summaries),
         "deltas": to_json(deltas),
+        "looks": looks_json(looks),
         "columns": list(Point.columns()),
         "points": [list(point.to_json().values()) for point in points],
     }
@@ -290,6 +311,7 @@ def markdown(result: dict[str, Any]) -> str:
         "headers, at each clip's frame rate, before the transport's overhead.\n\n"
         f"{rd_table(result['summary'], result['mse_marks'])}\n## BD-rate clip by clip, with its PSNR overlap\n\n"
         f"{clip_table(result['deltas'], curved)}\n## Settings\n\n{settings}\n"
+        + (f"\n## LPIPS\n\n{looks_table(result['looks'], result['anchor'])}" if result.get("looks") else "")
         + (f"\n## Not measured\n{notes}\n" if notes else "")
     )
 
