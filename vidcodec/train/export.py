@@ -19,6 +19,7 @@ from vidcodec.packet import NUMBERS, Header
 from vidcodec.train.cache import Item, open_cache
 from vidcodec.train.checkpoint import load_checkpoint
 from vidcodec.train.data import Augmentation, ClipPool
+from vidcodec.train.perceptual import PerceptualConfig
 from vidcodec.weights import load_weights, save_weights
 
 WEIGHT_UNIT = 64
@@ -96,6 +97,16 @@ def fit_tables(codec: LearnedCodec, videos: Sequence[Item], frames: int, seed: i
     return fit_all(port.counts)
 
 
+def trained_for(config: PerceptualConfig) -> dict[str, str]:
+    """What a card says of a model for looks; nothing for one that learned from squared error alone."""
+    if not config.weight and config.face_weight <= 1:
+        return {}
+    return {
+        "trained_for": f"looks at low rates: squared error, the face weighted by {config.face_weight:g}, and "
+        f"{config.weight:g} of LPIPS (AlexNet); not to be compared by squared error"
+    }
+
+
 def export(run: Path, out: Path) -> str:
     """Write `out`.safetensors and `out`.json from a run's `best.pt`; returns a line that says what was written."""
     kept = load_checkpoint(run / "best.pt")
@@ -118,6 +129,7 @@ def export(run: Path, out: Path) -> str:
         "dev_score": kept["score"],
         "data": [Path(s).name for s in settings["data"]["videos"] + settings["data"]["pictures"]],
         "terms": NOTE,
+        **trained_for(PerceptualConfig(**settings.get("perceptual", {}))),
     }
     save_weights(out.with_suffix(".safetensors"), {**arrays, **tables}, card, {"sizes": sizes.to_dict()})
     size = out.with_suffix(".safetensors").stat().st_size
