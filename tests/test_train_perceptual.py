@@ -14,7 +14,7 @@ from vidcodec.train.checkpoint import load_checkpoint
 from vidcodec.train.config import ScoreConfig, config_from_dict
 from vidcodec.train.export import trained_for
 from vidcodec.train.loop import Trainer
-from vidcodec.train.perceptual import FACE_MIDDLE, Looks, PerceptualConfig, face_map
+from vidcodec.train.perceptual import FACE_MIDDLE, Looks, PerceptualConfig, View, face_map
 
 WHOLE = np.array([[0.0, 0.0, 1.0]], np.float32)
 
@@ -49,7 +49,20 @@ def test_frames_looked_at_stand_for_all_of_a_window() -> None:
     assert looks.chosen(6, np.random.default_rng(0)) == {}, "without LPIPS there is nothing to look at"
     looks.config = PerceptualConfig(weight=0.01, frames=0.5)
     chosen = looks.chosen(6, np.random.default_rng(0))
-    assert len(chosen) == 3 and set(chosen) <= set(range(6)) and sum(chosen.values()) == pytest.approx(6)
+    assert (
+        len(chosen) == 3
+        and set(chosen) <= set(range(6))
+        and sum(view.stands_for for view in chosen.values()) == pytest.approx(6)
+    )
+    assert len({view.side for view in chosen.values()}) == 3, "each from another place"
+
+
+def test_view_is_a_part_of_the_picture_enlarged() -> None:
+    ramp = torch.linspace(0, 1, 128).expand(1, 1, 128, 128)
+    part = View(0.5, 0.25, 0.5, 1.0).of(ramp)
+    assert part.shape == ramp.shape
+    assert float(part.min()) == pytest.approx(0.25, abs=0.01) and float(part.max()) == pytest.approx(0.75, abs=0.01)
+    assert torch.equal(View(0.0, 0.0, 1.0, 1.0).of(ramp), ramp)
 
 
 @pytest.mark.parametrize("values", [{"weight": -1.0}, {"frames": 0.0}, {"face_weight": 0.5}, {"faces": 2.0}])

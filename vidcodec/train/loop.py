@@ -135,7 +135,7 @@ class Trainer:
             quality = np.where(starts | (rng.random(stage.batch) < 0.02), drawn, moved)
             self._set_rate(stage, index)
             ramp = min(1.0, index / max(1, stage.rate_ramp))
-            rate_weight = stage.rate_from + (1 - stage.rate_from) * ramp
+            rate_weight = (stage.rate_from + (1 - stage.rate_from) * ramp) / self.config.perceptual.scale
             intra = torch.from_numpy(starts)
             state = self._blank_where(state, intra.to(self.device))
             lost = rng.random(stage.batch) < stage.lost_share
@@ -171,7 +171,7 @@ class Trainer:
                 context_weight = stage.context_weight if k else 0.0
                 looks = None
                 if k in seen:
-                    looks = seen[k] * self.looks.distance(state.picture, x, emphasis, self.autocast)
+                    looks = self.looks.loss(state.picture, x, seen[k], emphasis=emphasis, autocast=self.autocast)
                 loss = loss_of(result, weight, rate_weight, context_weight, looks)
                 total = total + loss / stage.window
                 bits += float(result.bits.mean().detach()) / stage.crop**2 / stage.window

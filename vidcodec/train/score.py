@@ -77,7 +77,7 @@ def score_points(
                 bits += result.bits.cpu() + HEADER_BITS
                 error += result.error.cpu()
                 if looks is not None and k % LOOKS_EVERY == 0:
-                    seen += looks.distance(state.picture, x, None, autocast).cpu() / -(-count // LOOKS_EVERY)
+                    seen += looks.distance(state.picture, x, autocast).cpu() / -(-count // LOOKS_EVERY)
                 for kept, v in zip(changes, vectors.cpu().numpy(), strict=True):
                     kept.append(np.diff(v, axis=1, prepend=0).ravel())
             for i, q in enumerate(qualities):
