@@ -13,11 +13,15 @@ from tests.tiny import RICH, moving_face, tiny_codec
 from vidcodec.bench import main
 from vidcodec.bench.backends import compare
 from vidcodec.bench.backends import markdown as backends_page
+from vidcodec.bench.coders import ModelSpec, find_spec
 from vidcodec.bench.latency import markdown, plot
 from vidcodec.bench.speed import FRAMES, WARM_UP, count_gmac, in_torch
 from vidcodec.bench.stages import DECODE, ENCODE, break_down
 from vidcodec.bench.stages import WARM_UP as STAGES_WARM_UP
 from vidcodec.bench.stages import markdown as stages_page
+from vidcodec.bench.streams import NO_CUDA, Step, steps_page, throughput, time_steps
+from vidcodec.bench.streams import WARM_UP as STEPS_WARM_UP
+from vidcodec.bench.streams import markdown as gpu_page
 from vidcodec.bench.videotrack import mark, read_mark, run_track
 from vidcodec.networks.model import VideoModel
 from vidcodec.report import STAGES
@@ -75,6 +79,30 @@ def test_stages_of_a_codec_add_up_to_its_frames() -> None:
     assert decoding < found.peak.gmac <= encoding + decoding and found.peak.cpu_ms > 0
     page = stages_page(found)
     assert page.count(" - |") == len(ENCODE) + len(DECODE) and "in sum" in page and "of that peak" in page
+
+
+def test_steps_of_a_batch_are_timed_and_several_streams_counted() -> None:
+    codec = tiny_codec(sizes=RICH)
+    frames = moving_face(STEPS_WARM_UP + 4)
+    found = time_steps(codec, frames, 40)
+    assert [step.name for step in found] == ["analyse", "again", "synthesise"]
+    assert all(step.median_ms > 0 for step in found)
+    assert all((step.launches is None) == (not torch.cuda.is_available()) for step in found)
+    page = gpu_page(codec, [Step("analyse", 0.51, 97)], 0.012)
+    assert "| analyse | 0.510 | 97 |" in page and "operator by operator" in page and "one tiny kernel: 0.012 ms" in page
+    several = throughput(codec, 3, frames, 40)
+    assert several.streams == 3 and several.encode_fps > 0 and several.decode_fps > 0 and several.bytes_per_frame > 5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_its_page_is_one_line_that_says_so() -> None:
+    spec = find_spec("s", "cpu", "auto")
+    assert isinstance(spec, ModelSpec) and steps_page(spec, moving_face(1)) == f"* {NO_CUDA}\n"
+
+
+def test_number_of_streams_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["speed", "--streams", "0"]) == 2
+    assert "--streams 0: choose 1 to 256" in capsys.readouterr().err
 
 
 def test_speed_command_times_peers_over_enough_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

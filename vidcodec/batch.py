@@ -73,7 +73,7 @@ class StreamBatch:
             zero if first else codec.find_motion(frame, state, level)
             for (frame, state, _), first, level in zip(jobs, intra, levels, strict=True)
         ]
-        frames, references = [frame for frame, *_ in jobs], [self._reference(state) for _, state, _ in jobs]
+        frames, references = [frame for frame, *_ in jobs], [self.reference(state) for _, state, _ in jobs]
         with self._lock:
             rest = self.steps.analyse(frames, references, vectors, levels)
             rows = [codec.likely_rows(*each) for each in zip(rest, vectors, intra, levels, strict=True)]
@@ -119,7 +119,7 @@ class StreamBatch:
     ) -> list[State]:
         """The states that symbols lead to, each from the state that its packet refers to."""
         if references is None:
-            references = [self._reference(state) for *_, state in jobs]
+            references = [self.reference(state) for *_, state in jobs]
         intra = [header.distance == 0 for _, header, _ in jobs]
         news = [bool(s.y.any() or s.vectors.any()) or first for (s, *_), first in zip(jobs, intra, strict=True)]
         if not any(news):  # the same pictures and memories, at no cost
@@ -140,7 +140,7 @@ class StreamBatch:
         if not 0 < len(jobs) <= self.steps.streams:
             raise UsageError(f"{len(jobs)} jobs for a batch of {self.steps.streams} streams")
 
-    def _reference(self, state: State) -> Reference | None:
+    def reference(self, state: State) -> Reference | None:
         """What a state holds, in planes."""
         held = state.memory
         if held is None or not self._rows:

@@ -7,9 +7,6 @@ the code that was timed.
 
 import argparse
 import math
-import os
-import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,10 +20,11 @@ from numpy.typing import NDArray
 
 from vidcodec.bench.clips import Clip, find_clips, read_clip
 from vidcodec.bench.coders import MODELS, Decoder, Encoder, ModelSpec, Spec, find_spec
-from vidcodec.bench.output import add_out, load_average, save, write_run
+from vidcodec.bench.machine import limit_threads, machine, peak_mb
+from vidcodec.bench.output import add_out, save, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, UsageError
 from vidcodec.settings import parse_words
 
 Frame = NDArray[np.uint8]
@@ -34,6 +32,8 @@ Frame = NDArray[np.uint8]
 FRAMES = 200
 WARM_UP = 20
 PROFILED = 20
+STREAM_FRAMES = 40
+MAX_STREAMS = 256
 PEERS = ("x264-veryfast", "x264-medium", "x265-medium", "vp8", "vp9", "svtav1")
 
 
@@ -80,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--call", action="store_true", help="also what part of two cores a loopback call takes (half a minute)"
     )
+    parser.add_argument(
+        "--streams", type=int, metavar="N", help="only the frames a second of N streams of `s` in one batch, and stop"
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of --backends: another model of the kind of `s`")
     add_shared(parser, "frames", "threads", "device", "precision", device="cpu")
     options = parse_words(parser, argv)
@@ -90,6 +93,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         page = _alone(compare_all, options.weights)
         print(page)
         save(options.out, {"backends.md": page})
+        return 0
+    if options.streams is not None:
+        if not 1 <= options.streams <= MAX_STREAMS:
+            raise UsageError(f"--streams {options.streams}: choose 1 to {MAX_STREAMS}")
+        from vidcodec.bench.streams import throughput_page
+
+        frames = _frames(options.clips, (options.frames or STREAM_FRAMES) + WARM_UP).frames
+        spec = find_spec("s", options.device, options.precision)
+        page = _alone(throughput_page, spec, options.streams, frames, options.threads or 1)
+        print(page)
+        save(options.out, {"streams.md": page})
         return 0
     from rich.console import Console
 
@@ -106,6 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(spec, ModelSpec) and spec.device == "cpu":
                 page = _alone(_stages, spec, clip, threads)
                 pages += [f"## {name}, stage by stage\n\n{page}"] if page else []
+            if isinstance(spec, ModelSpec) and spec.model not in ("seed", "gdn"):  # those have no such steps
+                page = _alone(_steps, spec, clip)
+                pages += [f"## {name} on a GPU, step by step\n\n{page}"] if page else []
         except InputError as error:
             notes.append(f"{name}: not measured ({error})")
             console.print(notes[-1], highlight=False)
@@ -152,24 +169,13 @@ def _alone(body: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(body, *arguments).result()
 
 
-def _limit(threads: int, torch_too: bool = True) -> None:
-    """Threads of OpenCV and, for what runs in it, torch; peers' memory should not hold torch."""
-    import cv2
-
-    cv2.setNumThreads(threads)
-    if torch_too:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
 def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
     """In a process of its own: encode and decode in turn, as a call does."""
     own = isinstance(spec, ModelSpec)
-    _limit(threads, own)
+    limit_threads(threads, own)
     level = spec.levels[len(spec.levels) // 2]
     encoder, decoder = spec.open_encoder(level, clip.fps), spec.open_decoder()
-    _limit(threads, own)  # loading a model sets torch to one thread
+    limit_threads(threads, own)  # loading a model sets torch to one thread
     times: dict[str, list[float]] = {"encode": [], "decode": []}
     cpu: dict[str, list[float]] = {"encode": [], "decode": []}
     try:
@@ -213,7 +219,7 @@ def _time_codec(spec: Spec, clip: Clip, threads: int) -> list[Stage]:
                 gmac=work,
                 gmac_per_s=work / (median_ms if device == "cuda" else cpu_ms) * 1000 if work else None,
                 network_share=share[stage],
-                peak_mb=_peak_mb(device),
+                peak_mb=peak_mb(device),
                 frames=len(kept),
                 threads=threads if own else 1,
                 device=device,
@@ -229,10 +235,17 @@ def _stages(spec: ModelSpec, clip: Clip, threads: int) -> str | None:
     from vidcodec.learned import LearnedCodec
 
     codec = spec.load()
-    _limit(threads)
+    limit_threads(threads)
     if not isinstance(codec, LearnedCodec):
         return None
     return markdown(break_down(codec, clip.frames, spec.levels[len(spec.levels) // 2]))
+
+
+def _steps(spec: ModelSpec, clip: Clip) -> str | None:
+    """In a process of its own: the page of a learned codec's steps on a GPU, or that there is none."""
+    from vidcodec.bench.streams import steps_page
+
+    return steps_page(spec, clip.frames)
 
 
 def network_shares(encoder: Encoder, decoder: Decoder, frames: NDArray[np.uint8]) -> dict[str, float | None]:
@@ -277,68 +290,6 @@ def count_gmac(body: Callable[[], object]) -> float:
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         body()
     return counter.get_total_flops() / 2e9
-
-
-def _peak_mb(device: str) -> float | None:
-    """Most memory this process ever held; None on a system that does not say."""
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated() / 1e6
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would do elsewhere, but on Linux a child starts with its parent's peak
-        line = next(line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM"))
-        return float(line.split()[1]) / 1e3
-    if sys.platform != "darwin":
-        return None
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def machine(threads: int, device: str) -> dict[str, Any]:
-    """What ran, and the fastest it can multiply: a 1x1 convolution (a matrix product) and a 3x3 one."""
-    import torch
-
-    _limit(threads)
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    cuda = device in ("auto", "cuda") and torch.cuda.is_available()
-    return {
-        "cpu": name,
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "gpu": torch.cuda.get_device_name() if cuda else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "peak_1x1_gmac_per_s": round(_conv_peak(256, 1, cuda), 1),
-        "peak_3x3_gmac_per_s": round(_conv_peak(128, 3, cuda), 1),
-        "load": load_average(),
-    }
-
-
-def _conv_peak(channels: int, kernel: int, cuda: bool) -> float:
-    """GMAC/s of one convolution at 48x48, best of several: what a network could reach at most (a core, on a CPU)."""
-    import torch
-
-    place = torch.device("cuda" if cuda else "cpu")
-    kind = torch.float16 if cuda else torch.float32
-    x = torch.randn(1, channels, 48, 48, device=place, dtype=kind).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(channels, channels, kernel, kernel, device=place, dtype=kind)
-    weight = weight.contiguous(memory_format=torch.channels_last)
-    best = float("inf")
-    clock = time.perf_counter if cuda else time.process_time
-    with torch.inference_mode():
-        for _ in range(30):
-            start = clock()
-            for _ in range(4):
-                torch.nn.functional.conv2d(x, weight, padding=kernel // 2)
-            if cuda:
-                torch.cuda.synchronize()
-            best = min(best, (clock() - start) / 4)
-    return 48 * 48 * channels * channels * kernel * kernel / 1e9 / best
 
 
 def _rounded(value: Any) -> Any:

@@ -28,7 +28,7 @@ from vidcodec.networks.model import Forecast, Reference, VideoModel, news_of
 
 _LOG = logging.getLogger(__name__)
 
-Body = Callable[[], None]
+Body = Callable[[], object]
 Capture = Callable[[Body], Body]
 """Makes a replay of a body: what does the same to the same buffers when it is called."""
 
