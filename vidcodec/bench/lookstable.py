@@ -112,17 +112,13 @@ def looks_table(rows: Sequence[dict[str, Any]], anchor: str) -> str:
 
 def looks_json(rows: Sequence[LooksRow]) -> list[dict[str, Any]]:
     """Rounded to six digits."""
-    return [
-        {
-            key: [None if v is None else float(f"{v:.6g}") for v in value]
-            if isinstance(value, tuple)
-            else float(f"{value:.6g}")
-            if isinstance(value, float)
-            else value
-            for key, value in asdict(row).items()
-        }
-        for row in rows
-    ]
+    return [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _goes_to(own: dict[str, tuple[Curve, Curve]], clip: str, kbps: float) -> bool:
