@@ -52,6 +52,28 @@ def test_parts_are_read_in_the_order_they_were_put() -> None:
         assert np.array_equal(decoder.take(TABLES, rows), symbols)
 
 
+def test_parts_of_any_kind_of_tables_come_back_without_checks_and_with_narrow_numbers() -> None:
+    rng = np.random.default_rng(8)
+    wide = np.array([[1, 4, 9, 4, 1], [0, 3, 9, 0, 0], [2, 9, 5, 1, 1]])
+    closed_first, mixed = np.array([[0, 0, 9, 0, 0], *wide]), np.array([wide[0], [0, 0, 0, 0, 7], wide[1]])
+    kinds = [Tables(wide, -2), Tables(closed_first, -2), Tables(mixed, -2), Tables(wide, 5)]
+    for tables in kinds:
+        parts = [rng.integers(0, len(tables), size).astype(np.uint8) for size in (7, 0, 900, 40)]
+        symbols = [tables.clip(rng.integers(-3, 12, len(rows)), rows) for rows in parts]
+        assert all(np.all((s >= tables.lows[r]) & (s <= tables.highs[r])) for s, r in zip(symbols, parts, strict=True))
+        data = []
+        for checks in (True, False):
+            encoder = SymbolEncoder(checks)
+            for rows, values in zip(parts, symbols, strict=True):
+                encoder.put(tables, values.astype(np.int16), rows)
+            data.append(encoder.finish())
+        assert data[0] == data[1]
+        for checks, kind in ((True, np.int64), (False, np.uint8)):
+            decoder = SymbolDecoder(data[0], checks)
+            for rows, values in zip(parts, symbols, strict=True):
+                assert np.array_equal(decoder.take(tables, rows.astype(kind)), values)
+
+
 def test_nothing_costs_nothing() -> None:
     assert SymbolEncoder().finish() == b""
     certain = Tables(np.array([[0, 9, 0]]), -1)

@@ -97,6 +97,19 @@ def test_integer_network_is_the_trained_one() -> None:
         assert len(np.unique(found)) > 5
 
 
+def test_sums_in_single_precision_are_those_in_double(scales, monkeypatch) -> None:
+    assert scales.sums == np.float32, "small weights: no sum reaches 2^24"
+    double = IntegerScales(tiny_arrays(), GROUPS)
+    monkeypatch.setattr(double, "sums", np.float64)
+    for seed, density in ((1, 0.02), (2, 1.0)):
+        frame = some_frame(seed, density, 63)
+        y = frame.y * (120 if seed == 2 else 1)
+        side = scales.side(frame.z, frame.vectors, True, 63)
+        assert np.array_equal(scales.all_indexes(y, side), double.all_indexes(y, side))
+    large = {n: np.full_like(a, 32767) if n.endswith("near") else a for n, a in tiny_arrays().items()}
+    assert IntegerScales(large, GROUPS).sums == np.float64
+
+
 def test_logarithms_agree_in_training_and_coding() -> None:
     values = np.arange(0, 300)
     trained = trained_log_magnitude(torch.from_numpy(values).float()).numpy() * 8

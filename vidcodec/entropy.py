@@ -10,6 +10,7 @@ string inside the final interval, trailing zero bytes dropped.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -25,9 +26,9 @@ RangeDecoder = constriction.stream.queue.RangeDecoder
 
 Ints = NDArray[np.int32]
 MAX_TOTAL = 1 << 22
-FEW = 600
-"""Up to so many symbols are handed to the coder one by one, at a tenth of a microsecond each; above, table by table,
-where each call costs some microseconds."""
+FEW = 200
+"""Up to so many symbols are handed to the coder one by one; above, table by table. A call takes a third of a
+microsecond with an array, a twentieth with a number; what is around it takes more, and the two meet about here."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Tables:
     lows: Ints = field(init=False)
     highs: Ints = field(init=False)
     _open: NDArray[np.bool_] = field(init=False, repr=False)  # whether a row codes more than one symbol
+    _first_open: int | None = field(init=False, repr=False)  # all rows from here on do and none before; None: mixed
+    _zero: bool = field(init=False, repr=False)  # whether every row codes zero
+    _closed_zero: bool = field(init=False, repr=False)  # whether the rows that code one symbol all code zero
     _models: tuple[Any, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +78,12 @@ class Tables:
         object.__setattr__(self, "frequencies", freq)
         object.__setattr__(self, "lows", (first + self.low).astype(np.int32))
         object.__setattr__(self, "highs", (last + self.low).astype(np.int32))
-        object.__setattr__(self, "_open", last > first)
+        is_open = last > first
+        start = int(is_open.argmax()) if is_open.any() else len(freq)
+        object.__setattr__(self, "_open", is_open)
+        object.__setattr__(self, "_first_open", start if is_open[start:].all() else None)
+        object.__setattr__(self, "_zero", bool(np.all((first + self.low <= 0) & (last + self.low >= 0))))
+        object.__setattr__(self, "_closed_zero", not np.any(self.lows[~is_open]))
         object.__setattr__(self, "_models", models)
 
     def __len__(self) -> int:
@@ -83,7 +92,15 @@ class Tables:
     def clip(self, symbols: ArrayLike, rows: ArrayLike) -> Ints:
         """Symbols brought into the range that their tables can code (same shape as `symbols`, int32)."""
         index = np.asarray(rows)
-        return np.minimum(np.maximum(symbols, self.lows[index]), self.highs[index]).astype(np.int32)
+        if not self._zero:
+            return np.minimum(np.maximum(symbols, self.lows[index]), self.highs[index]).astype(np.int32)
+        clipped = np.array(symbols, dtype=np.int32)  # a copy
+        flat = clipped.reshape(-1)
+        some = (flat != 0).nonzero()[0]  # most are zero, and may be
+        if some.size:
+            index = index.reshape(-1)[some]
+            flat[some] = np.minimum(np.maximum(flat[some], self.lows[index]), self.highs[index])
+        return clipped
 
     def bits(self, symbols: ArrayLike, rows: ArrayLike) -> float:
         """Ideal cost in bits of coding `symbols`, each with its table."""
@@ -95,25 +112,39 @@ class Tables:
         """Positions in coding order: part by part (all one part if None), in a part table by table, in a table as they
         stand. Rows that code for nothing are left out: most symbols of an idle frame are of such rows, so sorting the
         rest is little work."""
-        coded = self._open[rows].nonzero()[0]
-        keys = rows[coded]
-        most = len(self)
-        if parts is not None:
-            keys = parts[coded] * most + keys
-            most *= int(parts[-1]) + 1 if parts.size else 1
+        coded, keys, most = None, rows, len(self)
+        if self._first_open != 0:
+            chosen = self._open[rows] if self._first_open is None else rows >= self._first_open
+            coded = chosen.nonzero()[0]
+            keys = rows[coded]
+        count = 1 if parts is None or not parts.size else int(parts[-1]) + 1
         # Sorting 16-bit keys takes time in proportion to their number.
-        return coded[(keys.astype(np.int16) if most <= 1 << 15 else keys).argsort(kind="stable")]
+        keys = keys.astype(np.int16 if count * most < 1 << 15 else np.int64)
+        if parts is not None:
+            keys += (parts if coded is None else parts[coded]).astype(keys.dtype) * keys.dtype.type(most)
+        order = keys.argsort(kind="stable")
+        return order if coded is None else coded[order]
 
 
-def _rows(tables: Tables, rows: ArrayLike) -> NDArray[np.int64]:
-    index = np.ascontiguousarray(rows, dtype=np.int64).reshape(-1)
+def _rows(tables: Tables, rows: ArrayLike) -> NDArray[np.integer]:
+    index = np.asarray(rows).reshape(-1)
+    if index.dtype != np.uint8:
+        index = index.astype(np.int64, copy=False)
     # As an unsigned number a negative index is a very large one.
-    if index.size and index.view(np.uint64).max() >= len(tables):
+    if index.size and np.maximum.reduce(index.view(f"u{index.itemsize}")) >= len(tables):
         raise ValueError(f"table index out of range: there are {len(tables)} tables")
     return index
 
 
-def _runs(rows: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+@lru_cache(maxsize=16)
+def _part_numbers(sizes: tuple[int, ...]) -> NDArray[np.int16]:
+    """The number of its part for every symbol of parts of these sizes."""
+    numbers = np.repeat(np.arange(len(sizes), dtype=np.int16), sizes)
+    numbers.setflags(write=False)
+    return numbers
+
+
+def _runs(rows: NDArray[np.integer]) -> list[tuple[int, int, int]]:
     """(row, start, stop) of each run of equal numbers; there is at least one."""
     cuts = ((rows[1:] != rows[:-1]).nonzero()[0] + 1).tolist()
     starts = [0, *cuts]
@@ -123,11 +154,13 @@ def _runs(rows: NDArray[np.int64]) -> list[tuple[int, int, int]]:
 class SymbolEncoder:
     """Writes one frame's symbols, part by part, into one stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, checks: bool = True) -> None:
+        """checks: whether `finish` looks for what the tables do not have; else the caller answers for it."""
+        self._checks = checks
         self._parts: list[tuple[Tables, ArrayLike, ArrayLike]] = []
 
     def put(self, tables: Tables, symbols: ArrayLike, rows: ArrayLike) -> None:
-        """Append symbols, each coded with its table (any equal shapes, taken in C order). Checked by `finish`."""
+        """Append symbols, each coded with its table (any equal shapes, taken in C order)."""
         self._parts.append((tables, symbols, rows))
 
     def finish(self) -> bytes:
@@ -139,24 +172,24 @@ class SymbolEncoder:
         coder = RangeEncoder()
         # Neighbouring parts of the same tables are sorted in one go.
         for _, parts in groupby(self._parts, key=lambda part: id(part[0])):
-            _encode(coder, list(parts))
+            _encode(coder, list(parts), self._checks)
         return _cut(coder)
 
 
-def _encode(coder: Any, parts: list[tuple[Tables, ArrayLike, ArrayLike]]) -> None:
+def _encode(coder: Any, parts: list[tuple[Tables, ArrayLike, ArrayLike]], checks: bool) -> None:
     tables = parts[0][0]
-    index = np.concatenate([np.asarray(rows, dtype=np.int64).reshape(-1) for _, _, rows in parts])
-    values = np.concatenate([np.asarray(symbols, dtype=np.int32).reshape(-1) for _, symbols, _ in parts])
-    sizes = [np.size(rows) for _, _, rows in parts]
-    if sizes != [np.size(symbols) for _, symbols, _ in parts]:
-        raise ValueError(f"{values.size} symbols but {index.size} table indexes")
-    index = _rows(tables, index)
-    low = tables.lows[index]
-    if np.any((values < low) | (values > tables.highs[index])):
-        raise ValueError("a symbol is outside its table")
-    order = tables.order(index, np.repeat(np.arange(len(sizes)), sizes) if len(sizes) > 1 else None)
-    rows, offsets = index[order], (values - low)[order]
-    models = tables._models
+    each = [np.asarray(rows).reshape(-1) for _, _, rows in parts]
+    index = np.concatenate(each)
+    values = np.concatenate([np.asarray(symbols).reshape(-1) for _, symbols, _ in parts]).astype(np.int32, copy=False)
+    if checks:
+        index = _rows(tables, index)
+        if any(len(rows) != np.size(symbols) for rows, (_, symbols, _) in zip(each, parts, strict=True)):
+            raise ValueError(f"{values.size} symbols but {index.size} table indexes")
+        if np.any((values < tables.lows[index]) | (values > tables.highs[index])):
+            raise ValueError("a symbol is outside its table")
+    order = tables.order(index, _part_numbers(tuple(map(len, each))) if len(each) > 1 else None)
+    rows = index[order]
+    offsets, models = values[order] - tables.lows[rows], tables._models
     if len(rows) <= FEW:
         encode = coder.encode
         for row, offset in zip(rows.tolist(), offsets.tolist(), strict=True):
@@ -185,7 +218,9 @@ def _cut(coder: Any) -> bytes:
 class SymbolDecoder:
     """Reads one frame's symbols back, part by part, in the order in which they were put."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, checks: bool = True) -> None:
+        """checks: whether `take` looks for rows that do not exist; else the caller answers for them."""
+        self._checks = checks
         padded = data + bytes(8 + -len(data) % 4)
         self._coder = RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
 
@@ -197,17 +232,18 @@ class SymbolDecoder:
         Raises:
             DamagedPacket: the bytes are no stream of these tables.
         """
-        index = _rows(tables, rows)
+        index = _rows(tables, rows) if self._checks else np.asarray(rows).reshape(-1)
         order = tables.order(index)
-        sorted_rows, models, decode = index[order], tables._models, self._coder.decode
-        try:
-            if len(sorted_rows) <= FEW:
-                offsets: ArrayLike = [decode(models[row]) for row in sorted_rows.tolist()]
-            else:
-                offsets = np.concatenate([decode(models[row], stop - start) for row, start, stop in _runs(sorted_rows)])
-        except AssertionError as error:  # what constriction raises on impossible data
-            raise DamagedPacket("packet body is not a valid entropy-coded stream") from error
-        values = tables.lows[index]
+        values = np.zeros(len(index), np.int32) if tables._closed_zero else tables.lows[index]
         if order.size:
-            values[order] += np.asarray(offsets, dtype=np.int32)
+            sorted_rows, models, decode = index[order], tables._models, self._coder.decode
+            try:
+                if len(sorted_rows) <= FEW:
+                    offsets: ArrayLike = [decode(models[row]) for row in sorted_rows.tolist()]
+                else:
+                    runs = _runs(sorted_rows)
+                    offsets = np.concatenate([decode(models[row], stop - start) for row, start, stop in runs])
+            except AssertionError as error:  # what constriction raises on impossible data
+                raise DamagedPacket("packet body is not a valid entropy-coded stream") from error
+            values[order] = tables.lows[sorted_rows] + np.asarray(offsets, dtype=np.int32)
         return values.reshape(np.shape(rows))

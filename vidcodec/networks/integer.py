@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vidcodec.networks.config import Z_CELLS
+from vidcodec.networks.config import LEVELS, Z_CELLS
 
 TABLES = 64
 MAGNITUDE_CAP = 255
@@ -25,6 +25,7 @@ Exact = NDArray[np.float64]  # whole numbers only
 
 # round(8 log2(1 + m)): the nearest any of these comes to a tie is 0.001, far beyond the error of a log2.
 LOG_MAGNITUDE: Ints = np.rint(8 * np.log2(1.0 + np.arange(MAGNITUDE_CAP + 1))).astype(np.int64)
+_LOG_MAGNITUDE = LOG_MAGNITUDE.astype(np.float32)
 # Result unit: 1/64 (weight) x 1/4096 (hidden); eight tables to a natural-log unit.
 _RESULT_SHIFT = 15
 
@@ -129,10 +130,10 @@ _SAME, _OTHER = (0, 2, 4, 6, 8), (1, 3, 5, 7)
 class IntegerStep:
     """One coding step: channels [first, seen) on the cells of one colour of the checkerboard.
 
-    out [seen - first, hidden] and its bias [seen - first, 1], half a table's width included, are in units of 1/64 and
-    1/2^18. same and other: weights [channels, taps * columns] by which a magnitude enters the hidden sums of the later
-    steps on its own colour and on the other one; the columns are those of `Pass.hidden` from `same_from` (`other_from`)
-    on.
+    out [seen - first, hidden] and its bias [seen - first, 1], half a table's width included, give tables: whole numbers
+    over 2^15. same and other: weights [channels, taps * columns] by which a magnitude enters the hidden sums of the
+    later steps on its own colour and on the other one; the columns are those of `Pass.hidden` from `same_from`
+    (`other_from`) on.
     """
 
     first: int
@@ -163,6 +164,8 @@ class IntegerScales:
         self._here = [np.hstack(here[colour::2]) for colour in (0, 1)]
         self._here_bias = [np.hstack([p["here_bias"] * 64 for p in parts[colour::2]]) for colour in (0, 1)]
         self.steps = [self._step(number, parts) for number in range(len(parts))]
+        # Whole numbers below 2^24 are exact in float32.
+        self.sums: type[np.floating] = np.float32 if max(map(_most, parts)) < 1 << 24 else np.float64
 
     def _step(self, number: int, parts: list[dict[str, Exact]]) -> IntegerStep:
         group = number // 2
@@ -170,12 +173,12 @@ class IntegerScales:
         # A later step on the other colour may be of the same group.
         same, same_from = _spread(parts, number + 2, (first, seen), _SAME)
         other, other_from = _spread(parts, number + 1, (first, seen), _OTHER)
-        half = 1 << (_RESULT_SHIFT - 1)
+        half, unit = 1 << (_RESULT_SHIFT - 1), 1.0 / (1 << _RESULT_SHIFT)  # a power of two: exact
         return IntegerStep(
             first=first,
             seen=seen,
-            out=np.ascontiguousarray(parts[number]["out"]),
-            bias=parts[number]["out_bias"][:, None] * 4096 + half,
+            out=np.ascontiguousarray(parts[number]["out"] * unit),
+            bias=(parts[number]["out_bias"][:, None] * 4096 + half) * unit,
             same=same,
             same_from=same_from * self.hidden,
             other=other,
@@ -222,11 +225,10 @@ class Pass:
         self.cells = self._board.cells
         ordered = side.reshape(h * w, inputs)[self._board.order]
         # Hidden sums [cells + 1, steps of this colour * hidden]; the last row takes what falls beyond the rim.
-        self.hidden: list[Exact] = []
+        self.hidden: list[NDArray[np.floating]] = []
         for colour in (0, 1):
-            sums = np.empty((self.cells + 1, scales._here_bias[colour].size))
-            np.matmul(ordered[self.slots(colour)], scales._here[colour], out=sums[:-1])
-            sums[:-1] += scales._here_bias[colour]
+            sums = np.empty((self.cells + 1, scales._here_bias[colour].size), scales.sums)
+            sums[:-1] = ordered[self.slots(colour)] @ scales._here[colour] + scales._here_bias[colour]
             sums[-1] = 0
             self.hidden.append(sums)
 
@@ -234,25 +236,26 @@ class Pass:
         """Where the cells of a step are in coding order."""
         return slice(self.cells, 2 * self.cells) if number % 2 else slice(0, self.cells)
 
-    def indexes(self, number: int) -> Ints:
+    def indexes(self, number: int) -> NDArray[np.uint8]:
         """Tables of step `number`, [channels of the step, cells]; all earlier steps must have been added."""
         step, width = self._scales.steps[number], self._scales.hidden
         group, colour = divmod(number, 2)
-        hidden = np.maximum(self.hidden[colour][:-1, group * width : (group + 1) * width], 0)
+        sums = self.hidden[colour][:-1, group * width : (group + 1) * width]
+        hidden = np.maximum(sums, 0, dtype=np.float64)
         result = step.out @ hidden.T
         result += step.bias
-        result *= 1.0 / (1 << _RESULT_SHIFT)  # a power of two: exact
         # Cutting the fraction off is the floor, since nothing below zero is left.
-        index: Ints = np.minimum(np.maximum(result, 0, out=result), TABLES - 1, out=result).astype(np.int64)
-        return index
+        return np.minimum(np.maximum(result, 0, out=result), TABLES - 1, out=result).astype(np.uint8)
 
     def add(self, number: int, symbols: NDArray[np.integer]) -> None:
         """Tell the later steps what was coded in step `number`: symbols [channels of the step, cells]."""
-        busy = np.flatnonzero(symbols.any(0))
-        if not busy.size or number + 1 == len(self._scales.steps):
+        if number + 1 == len(self._scales.steps):
+            return
+        busy = np.bitwise_or.reduce(symbols, axis=0).nonzero()[0]
+        if not busy.size:
             return
         step, colour = self._scales.steps[number], number % 2
-        magnitudes = log_magnitude(symbols[:, busy]).T.astype(step.other.dtype)
+        magnitudes = _LOG_MAGNITUDE.take(np.abs(symbols[:, busy]), mode="clip").T.astype(step.other.dtype, copy=False)
         targets = self._board.targets[colour][:, busy]
         for taps, weights, start, sums in (
             (_SAME, step.same, step.same_from, self.hidden[colour]),
@@ -260,8 +263,18 @@ class Pass:
         ):
             if weights.size:
                 added = (magnitudes @ weights).reshape(len(busy), len(taps), -1)
+                part = sums[:, start:]
                 for place, tap in enumerate(taps):  # no cell is met twice at one tap
-                    sums[targets[tap], start:] += added[:, place]
+                    part[targets[tap]] += added[:, place]
+
+
+def _most(part: dict[str, Exact]) -> float:
+    """What no hidden sum of a step can exceed: all inputs as large as they get, each with its weight's own sign."""
+    here = np.abs(part["here"])
+    inputs = np.full(here.shape[1], 8.0 * 8 * 32)  # z and motion: below 32, in eighths, multiplied up
+    inputs[-1] = LEVELS
+    near = np.abs(part["near"]).sum((1, 2, 3)) * 8 * LOG_MAGNITUDE[-1]
+    return float((near + here @ inputs + np.abs(part["here_bias"]) * 64).max())
 
 
 def _spread(

@@ -12,11 +12,14 @@ from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vidcodec.entropy import SymbolDecoder, SymbolEncoder, Tables
 from vidcodec.errors import DamagedPacket
 from vidcodec.networks.integer import TABLES, IntegerScales, Ints, bit_length, board, side_levels
 from vidcodec.networks.search import LIMIT
+
+Whole = NDArray[np.integer]
 
 LEVEL_CLASSES = 8
 TOTALS = 24  # bit lengths of a group's summed magnitudes
@@ -45,7 +48,7 @@ class FrameSymbols:
 class Port(Protocol):
     """Where a walk puts its symbols or takes them from."""
 
-    def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
+    def code(self, table: str, rows: Whole, values: Whole | None) -> Ints:
         """Code symbols with the rows of a table; returns what the receiver gets."""
 
 
@@ -53,10 +56,10 @@ class EncodePort:
     """Writes symbols, brought into the range of their tables."""
 
     def __init__(self, tables: Mapping[str, Tables]) -> None:
-        self.tables, self.encoder = tables, SymbolEncoder()
+        self.tables, self.encoder = tables, SymbolEncoder(checks=False)  # symbols are clipped, rows are the walk's
         self.coded: list[bytes] = []
 
-    def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
+    def code(self, table: str, rows: Whole, values: Whole | None) -> Ints:
         if values is None:
             raise ValueError("nothing to encode")
         clipped = self.tables[table].clip(values, rows)
@@ -69,11 +72,11 @@ class DecodePort:
     """Reads symbols from a packet's body."""
 
     def __init__(self, tables: Mapping[str, Tables], body: bytes) -> None:
-        self.tables, self.decoder = tables, SymbolDecoder(body)
+        self.tables, self.decoder = tables, SymbolDecoder(body, checks=False)  # rows are the walk's, whatever is read
         self.coded: list[bytes] = []
-        self.parts: list[tuple[str, Ints, Ints]] = []  # (table, rows, symbols) of every part read
+        self.parts: list[tuple[str, Whole, Ints]] = []  # (table, rows, symbols) of every part read
 
-    def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
+    def code(self, table: str, rows: Whole, values: Whole | None) -> Ints:
         taken = self.decoder.take(self.tables[table], rows)
         self.coded.append(taken.astype("<i2").tobytes())
         read = taken.astype(np.int64)
@@ -96,11 +99,11 @@ class CountPort:
             name: np.zeros((rows, high - low + 1), np.int64) for name, (rows, low, high) in TABLE_SHAPES.items()
         }
 
-    def code(self, table: str, rows: Ints, values: Ints | None) -> Ints:
+    def code(self, table: str, rows: Whole, values: Whole | None) -> Ints:
         if values is None:
             raise ValueError("nothing to count")
         _, low, high = TABLE_SHAPES[table]
-        clipped = np.clip(values, low, high)
+        clipped = np.clip(values, low, high).astype(np.int64)
         np.add.at(self.counts[table], (rows, clipped - low), 1)
         return clipped
 
@@ -128,8 +131,8 @@ def walk(
     if has & 2:
         z = _walk_side(port, z.shape, band + LEVEL_CLASSES * intra, None if known is None else known.z)
         order = board(cells, cells).order
-        wanted = None if known is None else known.y.reshape(groups[-1], -1)[:, order]
-        ordered = np.empty((groups[-1], cells * cells), np.int64)
+        wanted = None if known is None else known.y.reshape(groups[-1], -1).astype(np.int16).take(order, 1)
+        ordered = np.empty((groups[-1], cells * cells), np.int16)
         run = scales.start(scales.side(z, vectors, intra, level))
         for number, step in enumerate(scales.steps):
             part = slice(step.first, step.seen), run.slots(number)
