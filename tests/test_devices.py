@@ -7,6 +7,7 @@ import torch
 
 from vidcodec.devices import choose_device
 from vidcodec.errors import UsageError
+from vidcodec.learned import LearnedCodec
 
 NO_GPU = not torch.cuda.is_available()
 
@@ -32,6 +33,22 @@ def test_gpu_that_fails_is_passed_over_with_a_warning(
         choose_device("cuda", "auto")
     caplog.clear()
     assert choose_device("cpu", "bf16") == (torch.device("cpu"), torch.bfloat16) and not caplog.messages
+
+
+@pytest.mark.skipif(not NO_GPU, reason="there is a CUDA device")
+def test_gpu_that_fails_only_when_the_networks_are_put_there_is_passed_over_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The small product by which a GPU is tried works, and then its memory is full: here, there is none at all.
+    chosen = {"cuda": torch.device("cuda"), "auto": torch.device("cuda"), "cpu": torch.device("cpu")}
+    monkeypatch.setattr("vidcodec.learned.choose_device", lambda device, precision: (chosen[device], torch.float32))
+    with caplog.at_level(logging.WARNING):
+        codec = LearnedCodec.load("s", "auto", "fp16")
+    assert codec.info.device == "cpu" and codec.info.precision == "fp32"
+    (said,) = caplog.messages
+    assert said.startswith("the GPU cannot be used: ") and said.endswith("; the CPU does the work") and "\n" not in said
+    with pytest.raises(UsageError, match=r"--device cuda: .+; use --device cpu"):
+        LearnedCodec.load("s", "cuda", "fp16")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from vidcodec.batch import StreamBatch
 from vidcodec.codec import FRAME_SIZE, Codec, CodecInfo, Frame, State, next_header, reference_state
 from vidcodec.devices import choose_device, limit_threads
 from vidcodec.entropy import Tables
-from vidcodec.errors import DamagedPacket, InputError
+from vidcodec.errors import DamagedPacket, InputError, UsageError
 from vidcodec.metrics import mse
 from vidcodec.networks import half
 from vidcodec.networks.config import CELL, LEVELS, ModelConfig
@@ -88,6 +88,7 @@ class LearnedCodec(Codec):
         self.info = CodecInfo(model_id, sha256, device.type, name, LEVELS)
         self.graphs: StreamBatch | None = None
         if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # ten bits are too few for what is to stay in single precision
             try:
                 self.graphs = StreamBatch(self, 1)
             except Exception as error:  # no memory for the buffers, say: without them the codec works too
@@ -133,7 +134,19 @@ class LearnedCodec(Codec):
             model_id = str(loaded.card["model_id"])
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"weights {loaded.path}: {error} missing or wrong; not of this version") from error
-        return cls(loaded.arrays, sizes, model_id=model_id, sha256=loaded.sha256, device=where, precision=dtype)
+
+        def on(place: torch.device, kind: torch.dtype) -> LearnedCodec:
+            return cls(loaded.arrays, sizes, model_id=model_id, sha256=loaded.sha256, device=place, precision=kind)
+
+        if where.type == "cpu":
+            return on(where, dtype)
+        try:
+            return on(where, dtype)
+        except (RuntimeError, AssertionError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if device == "cuda":
+                raise UsageError(f"--device cuda: {first_line(error)}; use --device cpu") from error
+            _LOG.warning("the GPU cannot be used: %s; the CPU does the work", first_line(error))
+        return on(*choose_device("cpu", "auto" if precision == "fp16" else precision))
 
     def in_precision(self, precision: torch.dtype) -> LearnedCodec:
         """The same codec in another precision, on the same device; also one that is too slow there for a call."""
