@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tiny import moving_face
+from vidcodec.codec import LEARNED_MODELS, load_codec, model_of
 from vidcodec.errors import InputError
+from vidcodec.packet import Packet
 from vidcodec.weights import load_weights, save_weights, weights_dir
 
 
@@ -51,6 +54,31 @@ def test_bad_weights_are_one_clear_error(tmp_path: Path, damage: str) -> None:
 def test_bundled_weights_are_those_of_their_card(card: Path) -> None:
     fields = json.loads(card.read_text())
     data = card.with_suffix(".safetensors").read_bytes()
-    assert fields["model_id"].partition("-")[0] == card.stem
+    assert model_of(fields["model_id"]) == card.stem
     assert fields["sha256"] == hashlib.sha256(data).hexdigest()
     assert fields["data"] and fields["terms"] and (fields.get("training") or fields["steps"])
+
+
+@pytest.mark.parametrize("model", LEARNED_MODELS)
+def test_bundled_learned_models_code_in_one_format(model: str) -> None:
+    codec = load_codec(model, "cpu", "fp32")
+    packet, state = codec.encode(moving_face(1)[0], codec.blank_state(), 6)
+    shown, _ = codec.decode(Packet.from_bytes(packet.to_bytes()), codec.blank_state())
+    assert np.array_equal(shown, state.picture)
+    assert model_of(codec.info.model_id) == model and codec.info.qualities == 64
+
+
+def test_models_for_squared_error_and_for_looks_say_which_they_are() -> None:
+    cards = {model: load_weights(model).card for model in LEARNED_MODELS}
+    assert "trained_for" not in cards["s"]
+    assert cards["s-p"]["trained_for"].startswith("looks") and "LPIPS" in cards["s-p"]["trained_for"]
+    sizes = {model: load_weights(model).settings["sizes"] for model in LEARNED_MODELS}
+    assert sizes["s"] == sizes["s-p"]
+
+
+@pytest.mark.parametrize(
+    ("model_id", "model"),
+    [("s", "s"), ("s-36080", "s"), ("s-p", "s-p"), ("s-p-37480", "s-p"), ("seed", "seed"), ("other-3", "other-3")],
+)
+def test_model_is_found_by_the_id_in_a_stream(model_id: str, model: str) -> None:
+    assert model_of(model_id) == model
