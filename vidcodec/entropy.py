@@ -102,6 +102,12 @@ class Tables:
             flat[some] = np.minimum(np.maximum(flat[some], self.lows[index]), self.highs[index])
         return clipped
 
+    def holds(self, symbols: NDArray[np.integer], rows: NDArray[np.integer]) -> bool:
+        """Whether each of the symbols [n] is in its table: `clip` would change nothing."""
+        some: Any = (symbols != 0).nonzero()[0] if self._zero else slice(None)
+        index, values = rows[some], symbols[some]
+        return not np.any((values < self.lows[index]) | (values > self.highs[index]))
+
     def bits(self, symbols: ArrayLike, rows: ArrayLike) -> float:
         """Ideal cost in bits of coding `symbols`, each with its table."""
         index = np.asarray(rows)
@@ -185,7 +191,7 @@ def _encode(coder: Any, parts: list[tuple[Tables, ArrayLike, ArrayLike]], checks
         index = _rows(tables, index)
         if any(len(rows) != np.size(symbols) for rows, (_, symbols, _) in zip(each, parts, strict=True)):
             raise ValueError(f"{values.size} symbols but {index.size} table indexes")
-        if np.any((values < tables.lows[index]) | (values > tables.highs[index])):
+        if not tables.holds(values, index):
             raise ValueError("a symbol is outside its table")
     order = tables.order(index, _part_numbers(tuple(map(len, each))) if len(each) > 1 else None)
     rows = index[order]

@@ -6,7 +6,7 @@ tables by whole numbers that came before it in the same packet, so a packet need
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vidcodec.entropy import SymbolDecoder, SymbolEncoder, Tables
 from vidcodec.errors import DamagedPacket
-from vidcodec.networks.integer import TABLES, IntegerScales, Ints, bit_length, board, side_levels
+from vidcodec.networks.integer import TABLES, Exact, IntegerScales, Ints, bit_length, board, side_levels
 from vidcodec.networks.search import LIMIT
 
 Whole = NDArray[np.integer]
@@ -66,6 +66,18 @@ class EncodePort:
         self.encoder.put(self.tables[table], clipped, rows)
         self.coded.append(clipped.astype("<i2").tobytes())
         return clipped.astype(np.int64)
+
+    def code_whole(self, table: str, rows: Whole, values: Whole, sizes: Sequence[int]) -> bool:
+        """Code parts of these sizes, one after the other, all at once; False, and nothing is coded, where a symbol is
+        outside its table."""
+        if not self.tables[table].holds(values, rows):
+            return False
+        start = 0
+        for size in sizes:
+            self.encoder.put(self.tables[table], values[start : start + size], rows[start : start + size])
+            start += size
+        self.coded.append(values.astype("<i2", copy=False).tobytes())
+        return True
 
 
 class DecodePort:
@@ -132,8 +144,12 @@ def walk(
         z = _walk_side(port, z.shape, band + LEVEL_CLASSES * intra, None if known is None else known.z)
         order = board(cells, cells).order
         wanted = None if known is None else known.y.reshape(groups[-1], -1).astype(np.int16).take(order, 1)
+        side = scales.side(z, vectors, intra, level)
+        if wanted is not None and isinstance(port, EncodePort) and _code_known(port, scales, side, wanted):
+            assert known is not None
+            return FrameSymbols(vectors, z, known.y)
         ordered = np.empty((groups[-1], cells * cells), np.int16)
-        run = scales.start(scales.side(z, vectors, intra, level))
+        run = scales.start(side)
         for number, step in enumerate(scales.steps):
             part = slice(step.first, step.seen), run.slots(number)
             index = run.indexes(number)
@@ -142,6 +158,19 @@ def walk(
             run.add(number, ordered[part])
         y.reshape(groups[-1], -1)[:, order] = ordered
     return FrameSymbols(vectors, z, y)
+
+
+def _code_known(port: EncodePort, scales: IntegerScales, side: Exact, wanted: NDArray[np.int16]) -> bool:
+    """Code symbols [C, cells in coding order] in one go, if their tables have them: what a step is told is then what
+    was wanted. Else nothing is coded, and the steps must be walked one by one."""
+    run = scales.start(side)
+    rows, values = [], []
+    for number, step in enumerate(scales.steps):
+        symbols = wanted[step.first : step.seen, run.slots(number)]
+        rows.append(run.indexes(number).reshape(-1))
+        values.append(symbols.reshape(-1))
+        run.add(number, symbols)
+    return port.code_whole("y", np.concatenate(rows), np.concatenate(values), [len(row) for row in rows])
 
 
 def with_side(vectors: Ints, y: Ints, groups: tuple[int, ...]) -> FrameSymbols:
@@ -246,6 +275,12 @@ def _walk_known_motion(port: Port, cells: int, known: Ints) -> Ints:
     predicted, row = _predicted(around, first_rows)
     rest = flat[where] - predicted
     second = _second_row(row, rest[:, 0])
+    if isinstance(port, EncodePort):
+        tables = np.concatenate([column[part] for part in parts for column in (row, second)])
+        values = np.concatenate([rest[part, axis] for part in parts for axis in (0, 1)])
+        sizes = [part.stop - part.start for part in parts for _ in (0, 1)]
+        if port.code_whole("motion", tables, values.astype(np.int16), sizes):
+            return known
     for part in parts:
         port.code("motion", row[part], rest[part, 0])
         port.code("motion", second[part], rest[part, 1])
