@@ -117,3 +117,12 @@ def test_bad_tables_are_refused(frequencies: np.ndarray) -> None:
 
 
 GOLDEN = "70dfd8584307d952241acc6813f9502516f5e872"
+
+
+@pytest.mark.parametrize("low", [-40, 0])
+def test_clip_keeps_to_the_tables_however_the_symbols_lie_in_memory(low: int) -> None:
+    tables = Tables(np.ones((4, 81), np.int64), low)
+    symbols = np.arange(-300, 300, 25).reshape(2, 3, 4).transpose(2, 0, 1).astype(np.float32)
+    rows = np.arange(24).reshape(symbols.shape) % 4
+    clipped = tables.clip(symbols, rows)
+    assert np.array_equal(clipped, np.clip(symbols, low, low + 80))

@@ -94,7 +94,7 @@ class Tables:
         index = np.asarray(rows)
         if not self._zero:
             return np.minimum(np.maximum(symbols, self.lows[index]), self.highs[index]).astype(np.int32)
-        clipped = np.array(symbols, dtype=np.int32)  # a copy
+        clipped = np.array(symbols, dtype=np.int32, order="C")  # a copy, whose flat form is a view of it
         flat = clipped.reshape(-1)
         some = (flat != 0).nonzero()[0]  # most are zero, and may be
         if some.size:
