@@ -32,7 +32,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--token-file", metavar="FILE", help="read the token from here if the URL has none (default: $VIDCODEC_TOKEN)"
     )
     parser.add_argument(
-        "--watch-files", metavar="DIR", type=Path, help="what `python -m vidcodec export-web` wrote (default: its own)"
+        "--watch-files",
+        metavar="DIR",
+        type=Path,
+        help="where `python -m vidcodec export-web` wrote (default: its folder)",
     )
     parser.add_argument(
         "--cert", metavar="FILE.pem", type=Path, help="serve the page of --watch by https with this ..."

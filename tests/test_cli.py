@@ -35,6 +35,17 @@ def test_help_is_quick_and_imports_nothing_heavy(command: list[str]) -> None:
     assert time.monotonic() - start < 10
 
 
+def test_help_names_the_default_that_this_command_has(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, default in (
+        (["encode"], "kbit/s (default: 40; a model"),
+        (["bench", "looks"], "kbit/s (default: 12)"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([*command, "--help"])
+        assert end.value.code == 0
+        assert default in " ".join(capsys.readouterr().out.split())
+
+
 def test_importing_the_package_imports_no_torch() -> None:
     assert python("-c", f"import sys, vidcodec; print([m for m in {HEAVY!r} if m in sys.modules])").stdout == "[]\n"
 
@@ -60,6 +71,9 @@ def test_unknown_command_is_one_line_and_status_2(capsys: pytest.CaptureFixture[
         ),
         (["decode", "missing.vdc", "OUT.mkv"], 3, "missing.vdc"),
         (["info", "pyproject.toml"], 5, "not a .vdc file"),
+        (["train"], 2, "--config FILE"),
+        (["train", "--model", "foo"], 2, "invalid choice: 'foo'"),
+        (["train", "--model", "seed", "foo"], 2, "--help lists the options"),
     ],
 )
 def test_bad_input_is_one_line_with_its_status(

@@ -13,7 +13,7 @@ COMMANDS = {
     "bench": (
         "vidcodec.bench",
         "main",
-        "rd | speed | steady | latency | link | page | watch | ablate | paper | results: every figure of the docs",
+        "every figure of the docs: rd, paper, looks, speed, steady, latency, link, page, watch, ablate, results",
     ),
     "export-web": ("vidcodec.watch.export", "main", "what `python -m sender --watch` serves to browsers"),
     "train": ("vidcodec.train", "main", "train a model from videos and portraits"),
@@ -22,7 +22,11 @@ COMMANDS = {
 
 def _usage() -> str:
     lines = "\n".join(f"  {name:12}{what}" for name, (_, _, what) in COMMANDS.items())
-    return f"usage: vidcodec COMMAND [-h] ...\n\nReal-time neural video for calls.\n\ncommands:\n{lines}\n"
+    return (
+        "usage: vidcodec COMMAND [-h] ...\n\nReal-time neural video for calls.\n\n"
+        f"commands (each explains itself: vidcodec COMMAND --help):\n{lines}\n\n"
+        "Calls are made by `python -m sender` and `python -m receiver`.\n"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

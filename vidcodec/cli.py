@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,23 +16,41 @@ if TYPE_CHECKING:
 ICE_PASSWORD = "VIDCODEC_ICE_PASSWORD"
 
 SHARED: dict[str, dict[str, Any]] = {
-    "input": dict(metavar="SOURCE", help="camera index, video file, recorded .vdc, or 'sample' (the bundled clip)"),
-    "model": dict(choices=("seed", "s", "s-p"), help="which codec (default: %(default)s; s-p: for looks at low rates)"),
+    "input": dict(
+        metavar="SOURCE",
+        help="camera index, video file, recorded .vdc, or 'sample', the bundled clip (default: the first camera, or "
+        "the clip where there is none)",
+    ),
+    "model": dict(choices=("seed", "s", "s-p"), help="which codec; s-p is for looks at low rates"),
     "weights": dict(metavar="FILE", help="safetensors file to use instead of the bundled weights"),
     "bitrate": dict(
         type=float,
         metavar="KBPS",
         help="payload rate to hold, kbit/s (default: 40; a model of few qualities gets its middle one instead)",
     ),
-    "quality": dict(type=int, metavar="Q", help="fixed quality, 0 (fewest bits) and up"),
+    "quality": dict(
+        type=int, metavar="Q", help="fixed quality in place of a rate, 0 (fewest bits) to 63; a model may have fewer"
+    ),
     "crop": dict(choices=("face", "center", "none"), default="face", help="what part of the picture is sent"),
-    "device": dict(choices=("auto", "cpu", "cuda"), default="auto", help="where the network runs"),
-    "precision": dict(choices=("auto", "fp32", "fp16", "bf16"), default="auto", help="arithmetic of the network"),
-    "threads": dict(type=int, metavar="N", help="CPU threads for the network"),
+    "device": dict(
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the network runs (default: auto, a GPU where there is one that works)",
+    ),
+    "precision": dict(
+        choices=("auto", "fp32", "fp16", "bf16"),
+        default="auto",
+        help="arithmetic of the network (default: auto, fp16 on a GPU and fp32 on a CPU)",
+    ),
+    "threads": dict(
+        type=int,
+        metavar="N",
+        help="CPU threads for the network (default: in a call a quarter of the cores, 1 to 4; else what torch chooses)",
+    ),
     "display": dict(
         choices=("auto", "window", "web", "none"),
         default="auto",
-        help="how to show the call: a window, or a web page (auto: a window where there is a screen, else a page)",
+        help="how to show the call (default: auto, a window where there is a screen, else a web page)",
     ),
     "web": dict(metavar="HOST:PORT", help="show the call on a web page here (--display web: a free port of 127.0.0.1)"),
     "metrics": dict(metavar="HOST:PORT", help="serve the live figures to Prometheus at http://HOST:PORT/metrics"),
@@ -65,11 +84,11 @@ SHARED: dict[str, dict[str, Any]] = {
     "log-level": dict(
         choices=("debug", "info", "warning", "error"),
         default="warning",
-        help="how much to log (default: %(default)s)",
+        help="how much to log",
     ),
     "log-json": dict(action="store_true", help="log lines and errors as JSON, one object a line"),
     "config": dict(metavar="FILE.toml", help="read options from this file: bitrate = 40, or in a table for a command"),
-    "seed": dict(type=int, metavar="N", default=0, help="seed of everything random (default: %(default)s)"),
+    "seed": dict(type=int, metavar="N", default=0, help="seed of everything random"),
 }
 
 
@@ -83,14 +102,21 @@ ENDINGS = {"record": (".mkv", ".mp4", ".vdc"), "snapshot": (".png",)}
 
 
 def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: object) -> None:
-    """Add shared options by name, such as `add_shared(parser, "bitrate", "report", model="seed")`."""
+    """Add shared options by name, such as `add_shared(parser, "bitrate", "report", model="seed")`.
+
+    Help says what the default is: the option's own, or the one given here.
+    """
     for name in names:
         settings = dict(SHARED[name])
         key = name.replace("-", "_")
         if key in defaults:
             settings["default"] = defaults[key]
+            settings["help"] = re.sub(r" \(default: [^)]*\)", "", settings["help"])
         elif name == "model":
             settings["default"] = default_model()
+        default = settings.get("default")
+        if "(default: " not in settings["help"] and type(default) in (str, int, float):
+            settings["help"] += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
         parser.add_argument(f"--{name}", **settings)
 
 

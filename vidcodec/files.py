@@ -48,7 +48,7 @@ def encode_parser() -> argparse.ArgumentParser:
     """Options of `vidcodec encode IN OUT.vdc`."""
     parser = argparse.ArgumentParser(prog="vidcodec encode", description="Encode the face in a video.", epilog=EPILOG)
     parser.add_argument("source", metavar="IN", help="any video file, or 'sample'")
-    parser.add_argument("out", metavar="OUT.vdc", type=Path)
+    parser.add_argument("out", metavar="OUT.vdc", type=Path, help="the file to write")
     add_shared(parser, "model", "weights", "bitrate", "quality", "crop", "device", "precision", "threads")
     add_shared(parser, "frames", "report", "log-level", "log-json", "config")
     return parser
@@ -108,7 +108,7 @@ def decode_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vidcodec decode", description="Decode a .vdc stream into pictures.", epilog=EPILOG
     )
-    parser.add_argument("source", metavar="IN.vdc", type=Path)
+    parser.add_argument("source", metavar="IN.vdc", type=Path, help="what `vidcodec encode` or --record wrote")
     parser.add_argument("out", metavar="OUT", help="OUT.mkv (lossless), OUT.mp4, or OUT.png (numbered files)")
     add_shared(parser, "weights", "device", "precision", "threads", "log-level", "log-json", "config")
     return parser
@@ -156,8 +156,8 @@ def info_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vidcodec info", description="Say what is in a .vdc stream; check every packet.", epilog=EPILOG
     )
-    parser.add_argument("source", metavar="IN.vdc", type=Path)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("source", metavar="IN.vdc", type=Path, help="what `vidcodec encode` or --record wrote")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_shared(parser, "weights", "threads", "log-level", "log-json", "config")
     return parser
 

@@ -14,12 +14,12 @@ COMMANDS = {
     "looks": "codecs beside the original at one bitrate, as a picture",
     "steady": "what holds over time: endless clips, still scenes, the rate, precisions, few bits",
     "latency": "the loopback call, stage by stage",
-    "link": "the link under delay, loss and a narrow rate",
+    "link": "calls under delay, losses and narrow rates, beside VP8 and SVT-AV1",
     "page": "what a page and its viewers cost a call",
     "watch": "what decoding costs a browser",
     "ablate": "what each part of the learned codec is worth",
     "paper": "the source paper's table, and what it leaves out",
-    "results": "write docs/results.md and the README's table from the committed JSON",
+    "results": "docs/results.md and the README's table, written from what the others measured",
 }
 
 
@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: python -m vidcodec bench COMMAND ...\n")
+        print("usage: vidcodec bench COMMAND [-h] ...\n\nTake the figures of the docs (docs/benchmarks.md).\n")
+        print("commands (each explains itself: vidcodec bench COMMAND --help):")
         print("\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items()))
         return 0 if arguments else 2
     name = arguments[0]

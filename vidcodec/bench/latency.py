@@ -31,7 +31,7 @@ _COLOURS = ("#4c78a8", "#72b7b2", "#e45756", "#f2cf5b", "#b279a2", "#9d9da1")
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="vidcodec bench latency", description=__doc__)
-    parser.add_argument("--models", nargs="*", default=MODELS, metavar="NAME", help="default: %(default)s")
+    parser.add_argument("--models", nargs="*", default=MODELS, metavar="NAME", help=f"default: {' '.join(MODELS)}")
     parser.add_argument("--no-track", action="store_true", help="leave out aiortc's video track")
     add_out(parser)
     add_shared(parser, "input", "bitrate", "duration", "device", "precision", "threads", input="sample", duration=10.0)

@@ -44,13 +44,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=(), metavar="ROW", help="only these networks, such as loss10")
     parser.add_argument("--codecs", nargs="+", default=CODECS, choices=CODECS, help="default: all")
     parser.add_argument("--repair", default="auto", choices=REPAIRS, help="what is done about losses (default: auto)")
-    parser.add_argument("--link-only", action="store_true", help="packets without pictures: the link and nothing else")
+    parser.add_argument("--link-only", action="store_true", help="packets without pictures: the link alone")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="one call at 5 %% loss: memory, threads, drift")
-    parser.add_argument("--impair", nargs="+", default=linkpackets.CONDITIONS, metavar="K=V,...", help="of --link-only")
-    parser.add_argument(
-        "--packet-bytes", type=int, default=linkpackets.PACKET_BYTES, metavar="N", help="of --link-only"
+    alone = parser.add_argument_group("options of --link-only")
+    alone.add_argument(
+        "--impair",
+        nargs="+",
+        default=linkpackets.CONDITIONS,
+        metavar="K=V,...",
+        help="bad networks to try, such as delay=20,loss=2 (default: eight of them)",
     )
-    parser.add_argument("--fps", type=float, default=linkpackets.FPS, metavar="F", help="of --link-only")
+    alone.add_argument(
+        "--packet-bytes",
+        type=int,
+        default=linkpackets.PACKET_BYTES,
+        metavar="N",
+        help="largest packet (default: %(default)s)",
+    )
+    alone.add_argument(
+        "--fps", type=float, default=linkpackets.FPS, metavar="F", help="packets a second (default: %(default)g)"
+    )
     add_out(parser)
     add_shared(parser, "bitrate", "device", "precision", "threads", "seed", bitrate=40.0)
     options = parse_words(parser, argv)

@@ -62,9 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="vidcodec bench page", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--viewers", nargs="+", choices=VIEWERS, default=list(VIEWERS), help="default: all")
-    parser.add_argument("--pairs", type=int, default=8, metavar="N", help="for each viewer (default: %(default)s)")
-    parser.add_argument("--fps", type=float, default=30.0, metavar="F", help="default: %(default)g")
+    parser.add_argument(
+        "--viewers", nargs="+", choices=VIEWERS, default=list(VIEWERS), help="who looks at the page (default: all)"
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=8, metavar="N", help="pairs of turns for each viewer (default: %(default)s)"
+    )
+    parser.add_argument("--fps", type=float, default=30.0, metavar="F", help="frames a second (default: %(default)g)")
     add_out(parser)
     add_shared(parser, "input", "model", "bitrate", "threads", input="sample")
     options = parse_words(parser, argv)

@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="vidcodec bench rd", description=__doc__)
     parser.add_argument("--clips", nargs="+", required=True, metavar="DIR|FILE", help="folders or files of video")
-    parser.add_argument("--codecs", nargs="+", metavar="NAME", help="what to measure (default: everything there is)")
+    parser.add_argument("--codecs", nargs="+", metavar="NAME", help="what to measure (default: all but s-p)")
     parser.add_argument("--anchor", default=ANCHOR, help="what BD-rate is against (default: %(default)s)")
     add_out(parser)
     parser.add_argument("--cache", type=Path, default=default_folder(), metavar="DIR", help="default: %(default)s")

@@ -1,6 +1,6 @@
 """`bench results`: docs/results.md and the README's table, from the JSON that the benchmarks wrote. Nothing by hand.
 
-python -m vidcodec bench rd --clips DIR --out bench-out          (and speed, steady, paper, latency, link)
+python -m vidcodec bench rd --clips DIR --out bench-out          (and paper, speed, steady, latency, link)
 python -m vidcodec bench results --take bench-out
 """
 
@@ -40,7 +40,9 @@ Result = dict[str, Any]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="vidcodec bench results", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="vidcodec bench results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--docs", type=Path, default=Path("docs"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--readme", type=Path, default=Path("README.md"), metavar="FILE", help="default: %(default)s")
     parser.add_argument("--take", type=Path, metavar="DIR", help="first copy what the benchmarks wrote there")

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--streams", type=int, metavar="N", help="only the frames a second of N streams of `s` in one batch, and stop"
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="of --backends: another model of the kind of `s`")
-    add_shared(parser, "frames", "threads", "device", "precision", device="cpu")
+    add_shared(parser, "frames", "threads", "device", "precision", device="cpu", threads=1)
     options = parse_words(parser, argv)
     check_shared(options)
     if options.backends:

@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="vidcodec bench steady", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="vidcodec bench steady", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clips", nargs="+", metavar="DIR|FILE", help="folders or files of video")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="only these parts")
     parser.add_argument("--rates", nargs="+", type=float, default=(20.0, 40.0), metavar="KBPS", help="default: 20 40")

@@ -71,7 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--rates", nargs="*", type=float, default=list(RATES), metavar="FPS", help="frames a second (default: 10 15 30)"
     )
-    parser.add_argument("--watch-files", type=Path, metavar="DIR", help="what `export-web` wrote (default: its own)")
+    parser.add_argument(
+        "--watch-files", type=Path, metavar="DIR", help="where `export-web` wrote (default: its folder)"
+    )
     add_out(parser)
     add_shared(parser, "input", "bitrate", "duration", "threads", input="sample", duration=20.0)
     options = parse_words(parser, argv)

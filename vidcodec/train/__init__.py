@@ -6,17 +6,33 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from vidcodec.settings import parse_words
+
+EPILOG = """\
+train:    vidcodec train --config vidcodec/train/schedules/s.toml --data DIR --cache DIR --run runs/s
+go on:    the same command again
+export:   vidcodec train --export runs/s --out weights/s
+
+The still-picture autoencoders have options of their own: vidcodec train --model seed --help. All about training:
+docs/training.md."""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vidcodec train",
-        description="Train a codec from folders of videos and pictures. A run lives in one folder and goes on from its "
-        "last checkpoint when it is started again.",
+        description="Train a codec from folders of videos and pictures. A run lives in one folder and goes on from\n"
+        "its last checkpoint when it is started again.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", choices=("s", "seed", "gdn"), default="s", help="what to train (default: s)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the schedule, a TOML file")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder that relative sources of the config lie in")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where decoded frames are kept")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder that relative sources of the config lie in (default: this one)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="where decoded frames are kept (default: what the config says)"
+    )
     parser.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/NAME of the config)")
     parser.add_argument("--export", type=Path, metavar="DIR", help="turn the best weights of a run into a weights file")
     parser.add_argument("--out", type=Path, metavar="STEM", help="with --export: where to, without the ending")
@@ -25,17 +41,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """The `train` command; returns the exit status."""
-    options, others = _parser().parse_known_args(list(argv))
-    if options.model != "s":
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--model", nargs="?")
+    if first.parse_known_args(list(argv))[0].model in ("seed", "gdn"):
         from vidcodec.train import autoencoder
 
         return int(autoencoder.main(argv))
     from vidcodec.cli import run
     from vidcodec.errors import UsageError
 
-    def body(_argv: Sequence[str] | None) -> int:
-        if others:
-            raise UsageError(f"unknown option {others[0]}; see vidcodec train --help")
+    def body(words: Sequence[str] | None) -> int:
+        options = parse_words(_parser(), words)
         if options.export:
             from vidcodec.train.export import export
 
@@ -44,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
             print(export(options.export, options.out))
             return 0
         if options.config is None:
-            raise UsageError("give --config FILE, or --export DIR --out STEM")
+            raise UsageError("say what to do: --config FILE to train, or --export DIR --out STEM; --help has examples")
         from vidcodec.train.config import load_config
         from vidcodec.train.loop import Trainer
 

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from vidcodec.cli import run
 from vidcodec.errors import InputError
+from vidcodec.settings import parse_words
 from vidcodec.stills import LOWEST_SYMBOL, STILL_MODELS
 from vidcodec.train.cache import Item, open_cache
 from vidcodec.weights import load_weights, save_weights
@@ -51,15 +52,33 @@ RECIPES = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of `train --model seed|gdn`."""
-    parser.add_argument("--model", choices=STILL_MODELS, required=True)
-    parser.add_argument("--data", nargs="+", required=True, help="videos or folders of portraits, one person a frame")
-    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write; the card goes beside it")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="folder for decoded frames")
-    parser.add_argument("--minutes", type=float, default=20.0, help="time to train (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="weights to go on from, instead of from nothing")
+    parser.add_argument("--model", choices=STILL_MODELS, required=True, help="what to train")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="DIR|FILE",
+        help="videos or folders of portraits, one person a frame",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="safetensors file to write; the card goes beside it"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path("runs/cache"),
+        metavar="DIR",
+        help="folder for decoded frames (default: %(default)s)",
+    )
+    parser.add_argument("--minutes", type=float, default=20.0, metavar="N", help="time to train (default: %(default)g)")
+    parser.add_argument("--batch", type=int, default=16, metavar="N", help="pictures a step (default: %(default)s)")
+    parser.add_argument(
+        "--rate", type=float, default=1.5e-3, metavar="R", help="peak learning rate (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of everything random (default: %(default)s)"
+    )
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to go on from, instead of from nothing")
     parser.add_argument("--terms", default="", help="terms of the data, for the model card")
 
 
@@ -195,7 +214,7 @@ def main(argv: Sequence[str]) -> int:
     add_options(parser)
 
     def body(words: Sequence[str] | None) -> int:
-        train(parser.parse_args(words))
+        train(parse_words(parser, words))
         return 0
 
     return run(body, argv)
