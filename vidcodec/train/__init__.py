@@ -28,7 +28,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", choices=("s", "seed", "gdn"), default="s", help="what to train (default: s)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the schedule, a TOML file")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder that relative sources of the config lie in (default: this one)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder that relative sources of the config lie in (default: the current one)",
     )
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="where decoded frames are kept (default: what the config says)"
