@@ -6,6 +6,7 @@ python -m vidcodec bench results --take bench-out
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -222,19 +223,33 @@ def page(results: dict[str, Result]) -> str:
         "link": ("# The link on a bad network\n\n", linkpackets.markdown),
     }
     plots = {"rd": "\n![rate and PSNR](results/rd_main.png)\n", "latency": "\n![stages](results/latency.png)\n"}
-    text = (
+    head = (
         "<!-- Written by `make results` from docs/results/*.json. Changes made here are lost. -->\n\n"
-        "How each figure is taken: PSNR is that of the mean squared error on 8-bit RGB over all frames of a clip. "
+        "# Results\n\n"
+        "Everything that the benchmarks measured. `s` is the learned codec of this project, `seed` the source paper's "
+        "autoencoder and `gdn` one after Balle 2016 with a rate term; `@2` and `@4` are coded at half and quarter size "
+        "and scaled up. [benchmarks.md](benchmarks.md) says how each figure is taken.\n\n"
+    )
+    taken = (
+        "PSNR is that of the mean squared error on 8-bit RGB over all frames of a clip. "
         "Every codec's packets are decoded by a process that sees nothing else. Rates count what an encoder emits, "
         "nothing taken away: x264's first packet holds its 600-byte version string, which costs x264 2 to 14 % (6 % on "
         "average) on clips of 3 to 6 s and nothing in a long call. Peers get RGB through an exact BT.601 conversion "
         "with interpolated chroma (50 dB), not through swscale's default (43 dB), which would hold them down at high "
         "rates.\n\n"
     )
+    text = ""
     for name, (title, write) in writers.items():
         if name in results:
             try:
                 text += f"{title}{write(results[name]).rstrip()}\n{plots.get(name, '')}\n"
             except (KeyError, TypeError) as error:
                 raise InputError(f"{name}.json: not of this version ({error}); run 'bench {name}' again") from error
-    return text.rstrip() + "\n"
+    return f"{head}{_contents(text)}\n{taken}{text.rstrip()}\n"
+
+
+def _contents(text: str) -> str:
+    """A list of links to the sections of a page, by the anchors that GitHub gives them."""
+    titles = re.findall(r"^# (.+)$", text, re.MULTILINE)
+    anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+    return "".join(f"* [{title}](#{anchor})\n" for title, anchor in zip(titles, anchors, strict=True))
