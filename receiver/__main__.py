@@ -262,7 +262,7 @@ class Receiver:
         return error.exit_status
 
     def _unused_files(self) -> list[str]:
-        """Where this call is recorded; says so where that is not what was asked for."""
+        """The files that this call is recorded to: as asked for, or numbered names where those exist already."""
         from receiver.recording import unused
 
         files = [unused(file) for file in self.options.record or ()]

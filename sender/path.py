@@ -272,7 +272,10 @@ class FramePath:
         return self._control.quality
 
     def _usable(self, frame: Frame) -> Recorded | None:
-        """What a frame was recorded as, if its packet can be sent as it stands: nothing, or what it needs, is held."""
+        """The recorded packet of a frame if it can be sent as it stands, else None.
+
+        It can if it needs no reference, or if the receiver holds the very one that it was made from.
+        """
         recorded = frame.recorded
         if recorded is None or not self._resend or not 0 <= recorded.number - self._next < NUMBERS // 2:
             return None

@@ -195,14 +195,17 @@ class BandwidthEstimator:
         self._update(now_ms)
 
     def _compare(self, large: _Sample, small: _Sample) -> None:
-        """Of a call's first two frames, sent one after the other: what the path took longer for the larger one."""
+        """A first estimate from a call's first two frames, a large one and a small one.
+
+        How much longer the path took for the larger one tells the rate of a narrow path.
+        """
         longer_ms = (large.received_ms - large.sent_ms) - (small.received_ms - small.sent_ms)
         if large.wire_bytes - small.wire_bytes >= MIN_LARGER_BYTES and longer_ms >= MIN_BUSY_MS:
             kbps = (large.wire_bytes - small.wire_bytes) * 8.0 / longer_ms
             self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, FALL * kbps))
 
     def _gap_ms(self, sent_ms: float, received_ms: float) -> float | None:
-        """Time since the frame before arrived, if this one was there already and stood behind it."""
+        """How long the path worked on a frame: the time since the one before arrived, if this one waited then."""
         if not self._samples:
             return None
         before_ms = self._samples[-1].received_ms

@@ -90,7 +90,7 @@ class Flow:
             return self.window.is_open
 
     def capped(self, now_ms: float) -> bool:
-        """Whether a frame would go beyond what the wire may be used for."""
+        """Whether a frame would exceed what may be put on the wire (`max_wire_kbps`)."""
         with self._lock:
             return self.cap is not None and self.cap.full(now_ms)
 

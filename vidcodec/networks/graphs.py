@@ -134,7 +134,11 @@ class DeviceSteps:
         return self._rest.numpy()[: len(frames)].copy()
 
     def again(self, symbols: Sequence[NDArray[np.integer]]) -> NDArray[np.float32]:
-        """The same with the even cells' symbols [C, h, w] of each stream known; right for the odd cells."""
+        """What `analyse` gave, again, now that the even cells' symbols [C, h, w] of each stream are chosen.
+
+        Means of the odd cells see those symbols, so the result is right for the odd cells; what it holds for the even
+        ones is not to be used.
+        """
         self._say(symbols)
         self._call("again")
         return self._rest.numpy()[: len(symbols)].copy()

@@ -84,8 +84,10 @@ def motion_features(vectors: NDArray[np.integer]) -> Ints:
 class Board:
     """The cells of a checkerboard in coding order: the even ones, then the odd ones, as many of each.
 
-    order [h * w]: flat positions of the cells. targets [2, 9, cells]: for the cells of one colour, the number, within
-    its own colour, of the cell that sees them at tap (dy, dx) of a 3x3 window; `cells` where there is none.
+    Attributes:
+        order: [h * w], the flat positions of the cells in coding order.
+        targets: [2, 9, cells], who is told of a symbol. For each cell of a colour and each tap (dy, dx) of a 3x3
+            window: which cell sees it at that tap, counted within that cell's own colour; `cells` where none does.
     """
 
     order: Ints
@@ -130,10 +132,14 @@ _SAME, _OTHER = (0, 2, 4, 6, 8), (1, 3, 5, 7)
 class IntegerStep:
     """One coding step: channels [first, seen) on the cells of one colour of the checkerboard.
 
-    out [seen - first, hidden] and its bias [seen - first, 1], half a table's width included, give tables: whole numbers
-    over 2^15. same and other: weights [channels, taps * columns] by which a magnitude enters the hidden sums of the
-    later steps on its own colour and on the other one; the columns are those of `Pass.hidden` from `same_from`
-    (`other_from`) on.
+    Attributes:
+        first, seen: the step's channels are `first` to `seen - 1`.
+        out, bias: from the hidden values to table indexes, [seen - first, hidden] and [seen - first, 1]: whole numbers
+            over 2^15. The bias includes half a table's width, so that cutting off the fraction rounds.
+        same: weights [channels, taps * columns] by which a magnitude coded in this step enters the hidden sums of all
+            later steps on cells of its own colour.
+        same_from: the first column of `Pass.hidden` that `same` adds to.
+        other, other_from: the same for later steps on cells of the other colour.
     """
 
     first: int
@@ -217,7 +223,10 @@ class IntegerScales:
 
 
 class Pass:
-    """One pass over the steps of a frame: tables of a step, then its symbols, and so on."""
+    """One pass over the steps of a frame: `indexes(0)`, `add(0, symbols)`, `indexes(1)`, and so on.
+
+    It keeps the hidden sums of all steps still to come, and adds to them what each step's symbols say (`add`).
+    """
 
     def __init__(self, scales: IntegerScales, side: Exact) -> None:
         h, w, inputs = side.shape
@@ -280,8 +289,18 @@ def _most(part: dict[str, Exact]) -> float:
 def _spread(
     parts: list[dict[str, Exact]], start: int, channels: tuple[int, int], taps: tuple[int, ...]
 ) -> tuple[NDArray[np.floating], int]:
-    """Weights [channels, taps * hidden of the steps start, start + 2, ...] of magnitudes, and the first of these steps'
-    number within its colour. In float32 where no sum over the channels can reach 2^24."""
+    """The weights by which the magnitudes of some channels enter steps `start`, `start + 2`, ... at some taps.
+
+    Args:
+        parts: the arrays of every step.
+        start: the first step that is told.
+        channels: (first, seen), the channels that tell.
+        taps: those of the 3x3 window that lead to the cells of these steps.
+
+    Returns:
+        Weights [channels, taps * hidden of all these steps], in float32 where no sum over the channels can reach
+        2^24; and the number of step `start` among those of its colour.
+    """
     first, seen = channels
     later = parts[start::2]
     if not later:
