@@ -29,7 +29,10 @@ def main(folder: Path, options: list[str]) -> int:
             page.wait_for_selector("#pictures[data-number]", timeout=60_000)
             if not pages:
                 page.wait_for_timeout(SETTLE_MS)
-            page.wait_for_timeout(1500)
+            # What is out of sight is drawn now and then only: in a window as high as the page everything is up to date.
+            height = page.evaluate("document.documentElement.scrollHeight")
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(2500)
             page.screenshot(path=folder / f"web_{width}_{scheme}.png", full_page=True)
             context.close()
             pages.append(page)

@@ -5,6 +5,7 @@ import { Controls } from "/controls.js";
 import { Link, isKnown, logIn, tokenOf } from "/link.js";
 import { Numbers } from "/numbers.js";
 import { Pictures } from "/pictures.js";
+import { Seen } from "/seen.js";
 
 const STATES = {
   connecting: "connecting",
@@ -14,6 +15,7 @@ const STATES = {
 };
 
 const NUMBERS_EVERY = 3; // figures: tables that change faster cannot be read, and each time they are laid out anew
+const UNSEEN_EVERY = 15; // figures: tables out of sight, which may be read aloud or printed
 
 const byId = (id) => document.getElementById(id);
 const status = byId("status");
@@ -29,6 +31,8 @@ function start() {
   const pictures = new Pictures(byId("pictures"), () => link.send({ type: "drawn" }));
   const charts = new Charts(byId("charts"));
   const numbers = new Numbers(byId("numbers"));
+  const numbersSeen = new Seen(() => newest && numbers.setFigures(newest));
+  numbersSeen.watch(byId("numbers"));
   const [sliders, choices, buttons] = [byId("sliders"), byId("choices"), byId("buttons")];
   const places = { number: sliders, choice: choices, switch: buttons, action: buttons };
   const controls = new Controls(places, byId("refused"), (message) => link.send(message));
@@ -63,8 +67,10 @@ function start() {
     figures({ figures, row }) {
       pictures.setFigures(figures);
       controls.setFigures(figures);
+      const first = newest === null;
       newest = figures;
-      if (figuresCount % NUMBERS_EVERY === 0) numbers.setFigures(figures);
+      const every = numbersSeen.has(byId("numbers")) ? NUMBERS_EVERY : UNSEEN_EVERY;
+      if (first || figuresCount % every === 0) numbers.setFigures(figures);
       figuresCount += 1;
       if (!begun) {
         begun = true;

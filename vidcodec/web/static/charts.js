@@ -1,10 +1,11 @@
 // Charts of the last minute (uPlot). Colours come from the style sheet, so that they follow the light or dark scheme.
 
 import uPlot from "/vendor/uPlot.esm.js";
-import { fixed } from "/format.js";
+import { fixed, setText } from "/format.js";
+import { Seen } from "/seen.js";
 
 const SHOWN_S = 60;
-const AT_ONCE = 2; // charts, so that each is drawn anew some 1.3 times a second
+const UNSEEN_EVERY = 8; // figures: a chart out of sight is drawn now and then, for who has the page read aloud or printed
 const KEPT_ROWS = 600;
 const HEIGHT = 190;
 
@@ -157,7 +158,7 @@ class Chart {
     if (!this.times) return;
     const index = this.plot?.cursor.idx ?? this.times.length - 1;
     const texts = this.spec.lines.map((line, n) => line.format(this.data[n][index]));
-    texts.forEach((text, n) => { if (this.outputs[n].textContent !== text) this.outputs[n].textContent = text; });
+    texts.forEach((text, n) => setText(this.outputs[n], text));
     const said = this.spec.lines.map((line, n) => `${line.label} ${texts[n]}`).join(", ");
     this.place.setAttribute("aria-label", `${this.spec.title} in ${this.spec.unit}, now: ${said}`);
   }
@@ -174,7 +175,10 @@ export class Charts {
     this.series = [];
     this.rows = [];
     this.late = new Set(); // charts to be drawn before the next screen
-    this.next = 0;
+    this.added = 0;
+    this.turns = [...this.charts]; // whose turn it is to be drawn, the longest waiting first
+    this.seen = new Seen((figure) => this.redraw(this.charts.filter((chart) => chart.figure === figure)));
+    this.charts.forEach((chart) => this.seen.watch(chart.figure));
     new ResizeObserver(() => this.charts.forEach((chart) => chart.resize())).observe(parent);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
       this.charts.forEach((chart) => chart.plot.redraw(false, true)));
@@ -186,12 +190,17 @@ export class Charts {
     this.redraw(this.charts);
   }
 
-  // Take new figures, and draw the charts whose turn it is: all at once, four times a second, would hold up the pictures.
+  // Take new figures, four times a second, and draw one of the charts that can be seen: all at once would hold up the
+  // pictures, and the call where it runs on the same processor.
   add(row) {
     this.rows.push(row);
     if (this.rows.length > KEPT_ROWS) this.rows.shift();
-    this.redraw(this.charts.slice(this.next, this.next + AT_ONCE));
-    this.next = (this.next + AT_ONCE) % this.charts.length;
+    this.added += 1;
+    const any = this.added % UNSEEN_EVERY === 0;
+    const chart = this.turns.find(({ figure }) => any || this.seen.has(figure));
+    if (!chart) return;
+    this.turns = [...this.turns.filter((other) => other !== chart), chart];
+    this.redraw([chart]);
   }
 
   redraw(charts = this.charts) {

@@ -20,3 +20,8 @@ export function mse(value) {
 export function at(figures, path) {
   return path.split(".").reduce((value, key) => (value ?? {})[key], figures);
 }
+
+// Put a text into an element. The same text again would be laid out and painted anew for nothing.
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

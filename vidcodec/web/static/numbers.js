@@ -1,6 +1,6 @@
 // The numbers as tables: the call and its baseline, delay by stage, and the link's counters by their W3C names.
 
-import { at, count, fixed, mse } from "/format.js";
+import { at, count, fixed, mse, setText } from "/format.js";
 
 const STAGES = ["capture", "crop", "encode", "network", "decode", "display", "total"];
 
@@ -66,7 +66,7 @@ class Table {
       this.body.append(row);
       this.rows.set(name, cells);
     }
-    texts.forEach((text, index) => { if (cells[index].textContent !== text) cells[index].textContent = text; });
+    texts.forEach((text, index) => setText(cells[index], text));
   }
 }
 
