@@ -154,4 +154,4 @@ def test_score_reads_as_bits_at_equal_error() -> None:
 
 def test_train_without_a_schedule_is_a_usage_error(capsys) -> None:
     assert main([]) == 2
-    assert capsys.readouterr().err.startswith("error: give --config")
+    assert capsys.readouterr().err.startswith("error: say what to do: --config FILE")
