@@ -114,16 +114,22 @@ def test_frames_one_by_one_equal_the_whole_clip(frames) -> None:
     assert one_by_one == whole
 
 
-def test_still_picture_costs_almost_nothing(codec, frames) -> None:
-    state, sizes = codec.blank_state(), []
+@pytest.fixture(scope="module")
+def trained() -> LearnedCodec:
+    return LearnedCodec.load("s", "cpu", "fp32")
+
+
+def test_still_picture_costs_almost_nothing(trained, frames) -> None:
+    state, sizes = trained.blank_state(), []
     for _ in range(12):
-        packet, state = codec.encode(frames[0], state, 30)
+        packet, state = trained.encode(frames[0], state, 30)
         sizes.append(len(packet))
-    assert min(sizes[1:]) <= 15
+    assert np.median(sizes[1:]) <= 15
 
 
 @pytest.mark.parametrize("quality", [0, 10])
-def test_bits_of_a_frame_without_motion_are_worth_their_error(codec, frames, quality) -> None:
+def test_bits_of_a_frame_without_motion_are_worth_their_error(trained, frames, quality) -> None:
+    codec = trained
     state, seen, silent = codec.blank_state(), frames[0], 0
     for _ in range(40):
         packet, after = codec.encode(seen, state, quality)

@@ -33,8 +33,9 @@ from vidcodec.networks.graphs import first_line
 from vidcodec.networks.integer import IntegerScales, Ints, checkerboard, side_levels
 from vidcodec.networks.model import Reference, VideoModel
 from vidcodec.networks.packed import multiplies_half, works
+from vidcodec.networks.refine import ROUNDS
 from vidcodec.networks.rows import RowModel
-from vidcodec.networks.search import luma, motion_costs, search
+from vidcodec.networks.search import luma, motion_price, search
 from vidcodec.networks.symbols import DecodePort, EncodePort, FrameSymbols, walk, with_side
 from vidcodec.networks.tables import read_tables
 from vidcodec.packet import Header, Packet, checksum
@@ -86,6 +87,7 @@ class LearnedCodec(Codec):
         self._cost = np.log2(y.sum(1, keepdims=True)) - np.log2(np.maximum(y, 1e-3))
         name = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[precision]
         self.info = CodecInfo(model_id, sha256, device.type, name, LEVELS)
+        self.motion_rounds = ROUNDS  # of refining vectors, at the sender only
         self.graphs: StreamBatch | None = None
         if device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # ten bits are too few for what is to stay in single precision
@@ -195,8 +197,7 @@ class LearnedCodec(Codec):
 
     def find_motion(self, frame: Frame, state: State, level: int) -> Ints:
         """Vectors [h, w, 2] from the last picture to this one."""
-        costs = motion_costs(self.sizes.weight(level))
-        return search(luma(frame), luma(state.picture), costs).astype(np.int64)
+        return search(luma(frame), luma(state.picture), motion_price(self.sizes.weight(level)), self.motion_rounds)
 
     def _coded(
         self, chosen: FrameSymbols, moved: Moved, header: Header, level: int, means: Tensor | None = None

@@ -21,6 +21,7 @@ from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import UsageError
 from vidcodec.learned import LearnedCodec
 from vidcodec.networks.config import PATCH, ModelConfig
+from vidcodec.networks.refine import ROUNDS
 from vidcodec.settings import parse_words
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -35,6 +36,7 @@ class Part:
 
     name: str
     without: Callable[[dict[str, NDArray[Any]], ModelConfig], tuple[dict[str, NDArray[Any]], ModelConfig]]
+    motion_rounds: int = ROUNDS
 
 
 def _silent(layer: str, rows: slice, bias: float = 0.0) -> Callable[..., tuple[dict[str, NDArray[Any]], ModelConfig]]:
@@ -60,6 +62,7 @@ def parts_of(sizes: ModelConfig) -> list[Part]:
         Part("detail of the synthesis trunk", _silent("synthesis_head", slice(0, detail))),
         Part("memory", _silent("synthesis_head", slice(detail + sizes.memory, None), bias=-30.0)),
         Part("choice by rate and distortion", _set(bit_price=0.0)),
+        Part("vectors by rate and distortion", _set(), motion_rounds=0),
         Part("pattern of levels", _set(pattern=(0.0,))),
         Part("boost of intra frames", _set(intra_boost=0.0)),
     ]
@@ -107,9 +110,11 @@ def deprived(whole: LearnedCodec, part: Part) -> LearnedCodec:
     """The same weights without a part."""
     arrays, sizes = part.without(dict(whole.arrays), whole.sizes)
     info = whole.info
-    return LearnedCodec(
+    codec = LearnedCodec(
         arrays, sizes, model_id=info.model_id, sha256="", device=whole.device, precision=whole.precision
     )
+    codec.motion_rounds = part.motion_rounds
+    return codec
 
 
 def curves_of(codec: LearnedCodec, clips: Sequence[Clip]) -> dict[str, Curve]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -17,19 +16,26 @@ from numpy.typing import NDArray
 from vidcodec.entropy import SymbolDecoder, SymbolEncoder, Tables
 from vidcodec.errors import DamagedPacket
 from vidcodec.networks.integer import TABLES, Exact, IntegerScales, Ints, bit_length, board, side_levels
-from vidcodec.networks.search import LIMIT
+from vidcodec.networks.vectors import (
+    LIMIT,
+    PASSES,
+    SPREADS,
+    all_passes,
+    median,
+    motion_passes,
+    predicted_vectors,
+    second_row,
+)
 
 Whole = NDArray[np.integer]
 
 LEVEL_CLASSES = 8
 TOTALS = 24  # bit lengths of a group's summed magnitudes
 SYMBOL_LIMIT = 255
-MOTION_PASSES = 6  # one common vector, then five passes from coarse to fine
-SPREADS = 7
 # name -> (number of tables, lowest symbol, highest symbol)
 TABLE_SHAPES: dict[str, tuple[int, int, int]] = {
     "parts": (2 * LEVEL_CLASSES, 0, 3),
-    "motion": (MOTION_PASSES * SPREADS * 4, -2 * LIMIT, 2 * LIMIT),
+    "motion": (PASSES * SPREADS * 4, -2 * LIMIT, 2 * LIMIT),
     "totals": (3 * 2 * LEVEL_CLASSES, 0, TOTALS - 1),
     "z": (3 * TOTALS, 0, TOTALS - 1),
     "y": (TABLES, -SYMBOL_LIMIT, SYMBOL_LIMIT),
@@ -190,61 +196,6 @@ def _walk_side(port: Port, shape: tuple[int, ...], condition: int, known: Ints |
     return port.code("z", rows, None if known is None else known.reshape(-1)).reshape(shape)
 
 
-@lru_cache(maxsize=4)
-def _motion_passes(cells: int) -> tuple[tuple[Ints, Ints], ...]:
-    """Cells of each pass and their four neighbours of earlier passes, as flat indexes: ([n], [4, n])."""
-    passes: list[tuple[Ints, Ints]] = []
-    coarse = [(r, c) for r in range(0, cells, 4) for c in range(0, cells, 4)]
-    flat = np.array([r * cells + c for r, c in coarse])
-    passes.append((flat, np.repeat(flat[None], 4, 0)))
-    for stride in (4, 2):
-        half = stride // 2
-        last = (cells - 1) // stride * stride  # of the cells known before
-        centres = [(r, c) for r in range(half, cells, stride) for c in range(half, cells, stride)]
-        corners = [[(r + dr, c + dc) for dr in (-half, half) for dc in (-half, half)] for r, c in centres]
-        near = [[(min(r, last), min(c, last)) for r, c in around] for around in corners]
-        passes.append((_flat(centres, cells), _flat2(near, cells)))
-        edges = [
-            (r, c) for r in range(0, cells, half) for c in range(0, cells, half) if (r // half + c // half) % 2 == 1
-        ]
-        beside = []
-        for r, c in edges:
-            four = [(r - half, c), (r + half, c), (r, c - half), (r, c + half)]
-            inside = [(a, b) for a, b in four if 0 <= a < cells and 0 <= b < cells]
-            beside.append((inside * 4)[:4])
-        passes.append((_flat(edges, cells), _flat2(beside, cells)))
-    return tuple(passes)
-
-
-@lru_cache(maxsize=4)
-def _all_passes(cells: int) -> tuple[Ints, Ints, Ints, tuple[slice, ...]]:
-    """All passes in one: cells [n], neighbours [4, n], pass number times `SPREADS` [n], and where each pass is."""
-    passes = _motion_passes(cells)
-    sizes = [len(where) for where, _ in passes]
-    ends = np.cumsum(sizes).tolist()
-    return (
-        np.concatenate([where for where, _ in passes]),
-        np.concatenate([near for _, near in passes], axis=1),
-        np.repeat(np.arange(1, len(sizes) + 1), sizes) * SPREADS,
-        tuple(slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)),
-    )
-
-
-def _flat(cells: list[tuple[int, int]], size: int) -> Ints:
-    return np.array([r * size + c for r, c in cells])
-
-
-def _flat2(cells: list[list[tuple[int, int]]], size: int) -> Ints:
-    return np.array([[r * size + c for r, c in four] for four in cells]).T.copy()
-
-
-def _median(values: Ints) -> Ints:
-    """Median over the first axis, of an even number of values, the mean of the middle two cut towards zero."""
-    low, high = np.partition(values, (len(values) // 2 - 1, len(values) // 2), axis=0)[len(values) // 2 - 1 :][:2]
-    middle: Ints = np.trunc((low + high) / 2).astype(np.int64)
-    return middle
-
-
 def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
     """Code vectors [cells, cells, 2] from coarse to fine: a common vector, then each from its neighbours' mean.
 
@@ -254,11 +205,11 @@ def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
         return _walk_known_motion(port, cells, known)
     shared = port.code("motion", np.zeros(2, np.int64), None)
     field = np.empty((cells * cells, 2), np.int64)
-    for number, (where, near) in enumerate(_motion_passes(cells), start=1):
+    for number, (where, near) in enumerate(motion_passes(cells), start=1):
         around = field[near] if number > 1 else np.broadcast_to(shared, (4, len(where), 2))
-        predicted, row = _predicted(around, number * SPREADS)
+        predicted, row = predicted_vectors(around, number * SPREADS)
         x = port.code("motion", row, None)
-        y = port.code("motion", _second_row(row, x), None)
+        y = port.code("motion", second_row(row, x), None)
         field[where] = predicted + np.stack([x, y], axis=1)
     return field.reshape(cells, cells, 2)
 
@@ -268,13 +219,13 @@ def _walk_known_motion(port: Port, cells: int, known: Ints) -> Ints:
     if np.abs(known).max() > LIMIT:
         raise ValueError(f"a motion vector is longer than {LIMIT} half pixels")  # within it no difference is clipped
     flat = known.reshape(-1, 2)
-    shared = port.code("motion", np.zeros(2, np.int64), _median(flat))
-    where, near, first_rows, parts = _all_passes(cells)
+    shared = port.code("motion", np.zeros(2, np.int64), median(flat))
+    where, near, first_rows, parts = all_passes(cells)
     around = flat[near]
     around[:, parts[0]] = shared
-    predicted, row = _predicted(around, first_rows)
+    predicted, row = predicted_vectors(around, first_rows)
     rest = flat[where] - predicted
-    second = _second_row(row, rest[:, 0])
+    second = second_row(row, rest[:, 0])
     if isinstance(port, EncodePort):
         tables = np.concatenate([column[part] for part in parts for column in (row, second)])
         values = np.concatenate([rest[part, axis] for part in parts for axis in (0, 1)])
@@ -285,26 +236,3 @@ def _walk_known_motion(port: Port, cells: int, known: Ints) -> Ints:
         port.code("motion", row[part], rest[part, 0])
         port.code("motion", second[part], rest[part, 1])
     return known
-
-
-def _predicted(around: Ints, first_row: Ints | int) -> tuple[Ints, Ints]:
-    """From the four neighbours [4, n, 2] of each cell: its vector [n, 2], and the table [n] of its x; first_row: of the
-    pass, in rows of `SPREADS`."""
-    low, high = np.minimum.reduce(around, 0), np.maximum.reduce(around, 0)
-    middle = np.add.reduce(around, 0)
-    middle -= low
-    middle -= high
-    middle += 1
-    middle >>= 1  # mean of the middle two
-    high -= low
-    spread = _SPREAD_OF[np.minimum(high[:, 0] + high[:, 1], len(_SPREAD_OF) - 1)]
-    return middle, (first_row + spread) * 4
-
-
-def _second_row(row: Ints, x: Ints) -> Ints:
-    """Tables of y from those of x: it is known whether x was predicted well."""
-    return row + 1 + np.minimum(np.abs(x), 2)
-
-
-# min(bit length, 6) of 0..63; all above are 6 too.
-_SPREAD_OF: Ints = np.minimum(bit_length(np.arange(1 << (SPREADS - 1))), SPREADS - 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from vidcodec.networks.config import CELL
 from vidcodec.networks.model import Reference, VideoModel, news_of
 from vidcodec.networks.scales import checkerboard, decide, laplace_bits
-from vidcodec.networks.search import luma, motion_costs, search
+from vidcodec.networks.search import luma, motion_price, search
 
 
 class FrameResult(NamedTuple):
@@ -38,8 +38,8 @@ def find_motion(frames: np.ndarray, reference: Tensor, intra: np.ndarray, weight
     pictures = (reference.detach().permute(0, 2, 3, 1) * 255 + 0.5).clamp(0, 255).to(torch.uint8).cpu().numpy()
     vectors = np.zeros((batch, height // CELL, width // CELL, 2), np.int32)
     for index in np.flatnonzero(~intra):
-        costs = motion_costs(float(weights[index]))
-        vectors[index] = search(luma(frames[index]), luma(pictures[index]), costs)
+        price = motion_price(float(weights[index]))
+        vectors[index] = search(luma(frames[index]), luma(pictures[index]), price)
     return torch.from_numpy(vectors)
 
 

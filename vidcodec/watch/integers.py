@@ -19,8 +19,8 @@ from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE
 from vidcodec.networks import integer, symbols
 from vidcodec.networks.config import CELL, PATCH, Z_CELLS, ModelConfig
 from vidcodec.networks.integer import IntegerScales
-from vidcodec.networks.search import LIMIT
 from vidcodec.networks.tables import read_tables
+from vidcodec.networks.vectors import LIMIT, SPREADS
 from vidcodec.watch import FORMAT
 from vidcodec.weights import Weights
 
@@ -58,7 +58,7 @@ def describe(weights: Weights, model_id: str) -> tuple[bytes, bytes]:
         "intra_boost": sizes.intra_boost,
         "level_classes": symbols.LEVEL_CLASSES,
         "totals": symbols.TOTALS,
-        "spreads": symbols.SPREADS,
+        "spreads": SPREADS,
         "motion_limit": LIMIT,
         "y_tables": integer.TABLES,
         "magnitude_cap": integer.MAGNITUDE_CAP,
