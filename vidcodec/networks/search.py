@@ -48,6 +48,11 @@ def _cell_sum(values: np.ndarray) -> np.ndarray:
     return cv2.resize(values, (w // CELL, h // CELL), interpolation=cv2.INTER_AREA) * (CELL * CELL)
 
 
+def _error(now: np.ndarray, before: np.ndarray, vectors: Ints) -> np.ndarray:
+    """Squared error of each cell [h, w] after moving `before` by a vector field."""
+    return _cell_sum((now - warp(before, vectors)) ** 2)
+
+
 def search(current: np.ndarray, reference: np.ndarray, bit_price: float = 0.0025, rounds: int = ROUNDS) -> Ints:
     """Vectors that predict `current` from `reference` (uint8 luma [H, H] each, H a multiple of 16).
 
@@ -63,7 +68,7 @@ def search(current: np.ndarray, reference: np.ndarray, bit_price: float = 0.0025
         return vectors
     now, before = (picture.astype(np.float32) / np.float32(255) for picture in (current, reference))
     error_zero = _cell_sum((now - before) ** 2)
-    error = _cell_sum((now - warp(before, vectors)) ** 2)
+    error = _error(now, before, vectors)
     for _ in range(2):
         # A vector's reach is its own cell and half of the next: the saving is judged over that support.
         saved = cv2.blur(error_zero - error, (3, 3), borderType=cv2.BORDER_REPLICATE)
@@ -73,10 +78,10 @@ def search(current: np.ndarray, reference: np.ndarray, bit_price: float = 0.0025
         vectors[lost] = 0
         if not vectors.any():
             return vectors
-        error = _cell_sum((now - warp(before, vectors)) ** 2)
+        error = _error(now, before, vectors)
     smooth = np.stack([cv2.medianBlur(vectors[..., k].astype(np.int16), 3) for k in (0, 1)], -1).astype(np.int64)
     lone = (smooth != vectors).any(-1)
     if lone.any():
-        merges = lone & (_cell_sum((now - warp(before, smooth)) ** 2) - error < MERGE_BITS * KEPT * bit_price)
+        merges = lone & (_error(now, before, smooth) - error < MERGE_BITS * KEPT * bit_price)
         vectors[merges] = smooth[merges]
     return refined(vectors, now, before, bit_price, rounds)

@@ -197,7 +197,7 @@ def _walk_side(port: Port, shape: tuple[int, ...], condition: int, known: Ints |
 
 
 def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
-    """Code vectors [cells, cells, 2] from coarse to fine: a common vector, then each from its neighbours' mean.
+    """Code vectors [cells, cells, 2] from coarse to fine: a common vector, then each from the middle of its neighbours.
 
     The more the neighbours disagree, the wider the table.
     """
