@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from vidcodec.networks.config import ModelConfig
+from vidcodec.networks.half import in_precision
 from vidcodec.networks.model import Reference, VideoModel
 from vidcodec.networks.motion import dense_flow
-from vidcodec.networks.packed import works
+from vidcodec.networks.packed import PackedFine, works
 from vidcodec.networks.rows import RowModel
 from vidcodec.networks.tiles import fill, slopes
 
@@ -140,3 +141,19 @@ def test_half_precision_corrects_a_picture_almost_as_single_does() -> None:
     assert (wanted.picture - rows.picture).abs().mean() > 0.02
     assert 0 < (wanted.picture - got.picture).square().mean() < 1e-4
     assert (wanted.memory - got.memory).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_last_layers_in_half_precision_see_a_picture_finer_than_half_precision_holds_it(packed: bool) -> None:
+    if packed and not works(torch.bfloat16):
+        pytest.skip("torch has no such operators in bf16 here")
+    config = replace(SIZES, fine_width=32, fine_blocks=1)
+    fine = (made(config) if packed else in_precision(made(config), torch.bfloat16)).fine
+    assert fine is not None
+    layers = PackedFine(fine, torch.bfloat16) if packed else fine
+    shape, features = ((256, 48) if packed else (1, 3, 64, 64)), torch.zeros(1, 8, 8, SIZES.width)
+    features = features if packed else features.bfloat16()
+    # Between 0.5 and 1 the numbers that bf16 holds are a whole level of 255 apart.
+    picture = 0.75 + torch.rand(shape) / 2048
+    assert torch.equal(picture.bfloat16(), torch.full(shape, 0.75).bfloat16())
+    assert not torch.equal(layers(picture, features), layers(torch.full(shape, 0.75), features))

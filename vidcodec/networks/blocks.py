@@ -95,7 +95,7 @@ class Fine(nn.Module):
     def forward(self, picture: Tensor, features: Tensor) -> Tensor:
         """picture [B, 3, H, W] in 0..1, features [B, H/8, W/8, F] to a correction [B, 3, H, W]."""
         up = F.pixel_shuffle(self.down(features).permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
-        h = self.enter(torch.cat([to_patches(picture - 0.5, 4).to(up.dtype), up], -1))
+        h = self.enter(torch.cat([to_patches(picture - 0.5, 4), up], -1))
         for block in self.blocks:
             h = block(h)
         return from_patches(self.leave(h), 4)

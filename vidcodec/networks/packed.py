@@ -154,7 +154,11 @@ def _board(cells: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 class PackedFine(nn.Module):
-    """`Fine` of one picture in rows of 4x4 blocks; the mid grey is taken off by the bias."""
+    """`Fine` of one picture in rows of 4x4 blocks; the mid grey is taken off by the bias.
+
+    The picture enters in fp32 whatever `dtype`: rounded to eight digits it is off by half a level, and what the next
+    frames copy would drift.
+    """
 
     def __init__(self, fine: Fine, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -166,15 +170,19 @@ class PackedFine(nn.Module):
         down.bias.copy_(fine.down.bias[rows])
         enter.weight.copy_(fine.enter.weight)
         enter.bias.copy_(fine.enter.bias - 0.5 * fine.enter.weight[:, : 3 * 16].sum(1))
-        self.down, self.enter, self.leave = (PackedLinear(layer, dtype) for layer in (down, enter, fine.leave))
+        self.down, self.enter, self.leave = (
+            PackedLinear(down, dtype),
+            PackedLinear(enter),
+            PackedLinear(fine.leave, dtype),
+        )
         self.blocks = nn.ModuleList(PackedBlock(cast(Block, b), dtype) for b in fine.blocks)
 
     def forward(self, picture: Tensor, features: Tensor) -> Tensor:
         """picture [4 * h * w, 48] in 0..1, row by row, features [1, h, w, F] to a correction [1, 2h, 2w, 48]."""
         _, height, width, _ = features.shape
         up = self.down(features).view(height, width, 2, 2, -1).permute(0, 2, 1, 3, 4)
-        quarters = picture.to(up.dtype).view(height, 2, width, 2, -1)
-        h = self.enter(torch.cat([quarters, up], -1).view(1, 2 * height, 2 * width, -1))
+        quarters = picture.view(height, 2, width, 2, -1)
+        h = self.enter(torch.cat([quarters, up], -1).view(1, 2 * height, 2 * width, -1)).to(up.dtype)
         for block in self.blocks:
             h = block(h)
         return self.leave(h).float()
