@@ -21,7 +21,7 @@ from vidcodec.networks.scales import checkerboard
 
 
 class PackedLinear(nn.Module):
-    """`nn.Linear` on `[..., inputs]` features of one precision, with an optional ReLU or sum fused in."""
+    """`nn.Linear` on `[..., inputs]` features of one precision, with an optional activation or sum fused in."""
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -30,8 +30,9 @@ class PackedLinear(nn.Module):
         # Laid out for a number of rows; a model sees only one or two of them.
         self._packed: dict[int, Any] = {}
 
-    def forward(self, x: Tensor, relu: bool = False, add: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        """`x W^T + b`, then `max(., 0)` or `+ add` (of the result's shape). `bias` takes the place of the layer's."""
+    def forward(self, x: Tensor, then: str = "none", add: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """`x W^T + b`, and on it `relu`, `tanh` or `sigmoid`, or else `+ add` (of the result's shape). `bias` takes the
+        place of the layer's."""
         bias = self.bias if bias is None else bias.to(self.weight.dtype)
         rows = x.reshape(-1, x.shape[-1]).to(self.weight.dtype).contiguous()
         packed = self._packed.get(len(rows))
@@ -39,7 +40,7 @@ class PackedLinear(nn.Module):
             packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, len(rows))
             self._packed[len(rows)] = packed
         if add is None:
-            y = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "relu" if relu else "none", [], "")
+            y = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, then, [], "")
         else:
             other = add.reshape(len(rows), -1).contiguous()
             y = torch.ops.mkldnn._linear_pointwise.binary(rows, other, packed, bias, "add")
@@ -79,7 +80,7 @@ class PackedBlock(nn.Module):
         self.depthwise = PackedDepthwise(block.depthwise, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.leave(self.depthwise(self.enter(x, relu=True)), add=x)
+        return self.leave(self.depthwise(self.enter(x, "relu")), add=x)
 
 
 class PackedTrunk(nn.Module):
@@ -227,7 +228,9 @@ def works(dtype: torch.dtype = torch.float32) -> bool:
     near = 1e-5 if dtype == torch.float32 else 0.05
     try:
         layer = PackedLinear(linear, dtype)
-        wide, sums = layer(x.to(dtype), relu=True).float(), layer(x.to(dtype), add=add.to(dtype)).float()
-        return torch.allclose(wide, linear(x).relu(), atol=near) and torch.allclose(sums, linear(x) + add, atol=near)
+        plain, given = linear(x), x.to(dtype)
+        pairs = [(layer(given, add=add.to(dtype)), plain + add)]
+        pairs += [(layer(given, name), getattr(torch, name)(plain)) for name in ("relu", "tanh", "sigmoid")]
+        return all(torch.allclose(got.float(), wanted, atol=near) for got, wanted in pairs)
     except (AttributeError, RuntimeError, TypeError):
         return False

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidcodec.networks.config import CELL, LEVELS, PATCH
-from vidcodec.networks.model import Forecast, Reference, VideoModel, without_least
+from vidcodec.networks.model import Forecast, Reference, VideoModel
 from vidcodec.networks.packed import PackedFine, PackedLinear, PackedMeans, PackedTrunk
 from vidcodec.networks.tiles import MovedBlocks, bilinear_weights, fill, slopes
 
@@ -59,7 +59,8 @@ class RowModel:
         self._write = PackedTrunk(model.synthesis_trunk, dtype)
         head = model.synthesis_head
         self._detail = PackedLinear(_linear(head.weight[:BLOCK], head.bias[:BLOCK]))
-        self._remember = PackedLinear(_linear(head.weight[BLOCK:], head.bias[BLOCK:]))
+        fresh, gate = (slice(at, at + self.config.memory) for at in (BLOCK, BLOCK + self.config.memory))
+        self._fresh, self._gate = (PackedLinear(_linear(head.weight[part], head.bias[part])) for part in (fresh, gate))
         self._means = PackedMeans(model.means) if model.means is not None else None
         self._fine = PackedFine(model.fine, dtype) if model.fine is not None else None
         self._sharpness = model.sharpness
@@ -143,8 +144,7 @@ class RowModel:
         near = (weights @ wide[0] @ weights.T).reshape(-1, 1)
         h = self._write(torch.cat([residual, *context, near], 1).view(1, side, side, -1), quality)
         features = h.view(side * side, -1)
-        fresh, gate = self._remember(features).chunk(2, 1)
-        memory = torch.lerp(context.memory, torch.tanh(fresh), torch.sigmoid(gate) * near)
+        memory = torch.lerp(context.memory, self._fresh(features, "tanh"), self._gate(features, "sigmoid").mul_(near))
         change = self._detail(features, add=residual)
         picture = _masked(context.picture, change, wide, PATCH)
         before = context.picture
@@ -153,7 +153,8 @@ class RowModel:
             side *= PATCH // FINE
             picture = _masked(picture, self._fine(picture, h).view(picture.shape), wide, FINE)
         if self.config.least_change:
-            picture = without_least(picture, before, self.config.least_change / 255)
+            # What `without_least` does, in three operators.
+            picture = F.hardshrink(picture.sub_(before), self.config.least_change / 255).add_(before)
         size = news.shape[-1] * CELL // side
         planes = _fours(picture).view(side, side, 3, size, size // 4).permute(2, 0, 3, 1, 4).contiguous()
         return Reference(planes.view(torch.float32).view(1, 3, side * size, -1).clamp_(0, 1), memory)
@@ -163,8 +164,8 @@ def _masked(picture: Tensor, change: Tensor, wide: Tensor, size: int) -> Tensor:
     """picture + change * mask, rows of blocks of `size` pixels; wide [1, h, w]: the mask at the centres of cells."""
     cells = wide.shape[1]
     blocks = cells * CELL // size
-    mask = fill(slopes(wide.expand(3, -1, -1), blocks, size), cells, blocks, size)
-    return torch.addcmul(picture, change, mask.view(picture.shape))
+    mask = fill(slopes(wide, blocks, size), cells, blocks, size)
+    return torch.addcmul(picture, change, mask.expand(-1, 3, -1).reshape(picture.shape))
 
 
 def _quarters(picture: Tensor, side: int) -> Tensor:
