@@ -1,6 +1,10 @@
 """Cache: decoded once, memory-mapped, weighted by person and source."""
 
 import json
+import os
+import resource
+import shutil
+import signal
 from pathlib import Path
 
 import cv2
@@ -46,6 +50,31 @@ def test_changed_file_is_decoded_again(folder: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(folder / "a.png"), np.full((40, 40, 3), 200, np.uint8))
     (item,) = open_cache(folder / "a.png", tmp_path / "cache")
     assert item.frames.shape == (1, 40, 40, 3) and (item.frames == 200).all()
+
+
+def test_copy_with_another_date_is_not_decoded_and_kept_again(folder: Path, tmp_path: Path) -> None:
+    open_cache(folder, tmp_path / "cache")
+    stored = sorted((tmp_path / "cache").iterdir())
+    copied = shutil.copytree(folder, tmp_path / "elsewhere")
+    os.utime(copied / "a.png", (1, 1))
+    assert [i.name for i in open_cache(copied, tmp_path / "cache")] == ["a", "b", "c"]
+    assert sorted((tmp_path / "cache").iterdir()) == stored
+
+
+def test_cache_that_cannot_be_written_raises_input_error_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # as on a full disk: a picture here takes 4608 bytes
+    try:
+        with pytest.raises(InputError, match=r"cache .*a\.png takes"):
+            open_cache(folder, tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list((tmp_path / "cache").iterdir())
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match=r"cache .*file"):
+        open_cache(folder, tmp_path / "file")
 
 
 @pytest.mark.parametrize("source", ["absent", "absent/*.png", "empty"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def open_cache(
     A folder `takes/` may have a list beside it, `takes.json`: objects with `file`, `person` and `source`.
     Set `ordered=False` for videos whose frames are unrelated pictures. Order of the result: by source, then name.
 
-    Raises InputError when a source does not exist, is empty or cannot be decoded.
+    Raises InputError when a source does not exist, is empty or cannot be decoded, and when the cache cannot be written.
     """
     names = [sources] if isinstance(sources, str | Path) else list(sources)
     items: list[Item] = []
@@ -107,22 +107,33 @@ def _list_beside(folder: Path) -> dict[str, Any]:
 
 def _decoded(path: Path, cache_dir: Path) -> tuple[np.ndarray, float]:
     """Frames of one file, from the cache; decodes and stores them first if they are not there."""
-    stat = path.stat()
-    key = f"{CACHE_VERSION}:{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    # By what is in it: a copy of the data under another path or with another date is not decoded and kept once more.
+    with path.open("rb") as file:
+        key = f"{CACHE_VERSION}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     stem = f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     data_path, meta_path = cache_dir / f"{stem}.npy", cache_dir / f"{stem}.json"
     if not (data_path.is_file() and meta_path.is_file()):
         frames, fps = read_frames(path)
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        # Written under another name and renamed, so that a kill leaves no half file and two writers do no harm.
-        own = f".{os.getpid()}.part"
-        with open(f"{data_path}{own}", "wb") as file:
-            np.save(file, frames, allow_pickle=False)
-        os.replace(f"{data_path}{own}", data_path)
-        Path(f"{meta_path}{own}").write_text(json.dumps({"fps": fps}))
-        os.replace(f"{meta_path}{own}", meta_path)
+        try:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            _store(data_path, lambda file: np.save(file, frames, allow_pickle=False))
+            _store(meta_path, lambda file: file.write(json.dumps({"fps": fps}).encode()))
+        except OSError as error:
+            size = f"{path.name} takes {frames.nbytes / 2**20:.0f} MiB"
+            raise InputError(f"cache {cache_dir}: {error.strerror or error} ({size}); name another folder") from error
     frames = np.load(data_path, mmap_mode="r", allow_pickle=False)
     return frames, float(json.loads(meta_path.read_text())["fps"])
+
+
+def _store(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file under another name and rename it: a kill leaves no half file, and two writers do no harm."""
+    own = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with own.open("wb") as file:
+            write(file)
+        os.replace(own, path)
+    finally:
+        own.unlink(missing_ok=True)
 
 
 def read_frames(path: Path) -> tuple[np.ndarray, float]:
