@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 STATS_S = 1.0
 OFFSET_S = 1.0
 WIDE_KBPS = 200.0
-SHARE = 0.04
+SHARE = 0.025
 """Of what a narrower path carries in two seconds, for what is told of the frames; the rest waits for the end of the
 call."""
 
 EVERY_TICKS = 4
-"""On such a path. One message takes 80 ms of 40 kbit/s, in which frames wait."""
+"""On such a path. One message takes 50 ms of the path, in which frames wait."""
 
 ROW_BYTES = 18
 MESSAGE_BYTES = 150 + 93

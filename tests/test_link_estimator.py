@@ -100,6 +100,21 @@ def test_step_down_and_up_again_settles() -> None:
     assert run.delay_ms(0.99) < 400.0
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_path_that_became_wider_is_seen_by_how_little_time_large_frames_take(seed: int) -> None:
+    estimator = BandwidthEstimator(150.0)
+    generator, free_ms = random.Random(seed), 0.0
+    for number in range(400):
+        sent_ms = 33.0 * number
+        kbps = 50.0 if sent_ms < 10_000.0 else 150.0
+        size = 360 if number % 4 == 0 else int(110 * generator.uniform(0.95, 1.05))
+        free_ms = max(free_ms, sent_ms) + size * 8.0 / kbps
+        estimator.acknowledged(sent_ms, free_ms + 20.0 + generator.uniform(0.0, 2.0), size, free_ms + 40.0)
+        if sent_ms < 10_000.0:
+            assert estimator.proven_kbps < 55.0, "no frame proves more than the path carries"
+    assert 100.0 < estimator.proven_kbps < 155.0
+
+
 def test_start_far_above_the_path_recovers_within_seconds() -> None:
     run = call("rate=40,delay=20", initial_kbps=1000.0)
     assert dict(run.rates)[10_000.0] < 70.0

@@ -104,6 +104,17 @@ def test_heartbeat_beats_each_second_and_dies_after_three_of_silence() -> None:
     assert not beat.dead(5400.0) and beat.dead(5501.0)
 
 
+def test_an_end_that_speaks_beats_each_second_at_first_and_then_every_four() -> None:
+    beat = Heartbeat(0.0)
+    beats = []
+    for now in range(0, 16_000, 50):
+        if now < 12_000:
+            beat.spoke(float(now))
+        if beat.due(float(now)):
+            beats.append(now)
+    assert beats == [0, 1000, 2000, 6000, 10_000, 12_950, 13_950, 14_950, 15_950]
+
+
 def test_clock_offset_comes_from_the_quickest_ping() -> None:
     clock = ClockOffset()
     assert clock.offset_ms is None

@@ -289,9 +289,12 @@ def test_listen_address_that_is_none_is_a_usage_error(listen: str) -> None:
 
 def test_address_in_use_or_foreign_is_a_usage_error_in_one_line() -> None:
     with ReceiverServer("127.0.0.1:0", HELLO) as server:
-        for listen in (f"127.0.0.1:{server.port}", "192.0.2.1:0"):
-            with pytest.raises(UsageError, match="cannot listen"):
+        taken = f"127.0.0.1:{server.port}"
+        for listen, reason in ((taken, "address already in use"), ("192.0.2.1:0", "cannot assign requested address")):
+            with pytest.raises(UsageError) as caught:
                 ReceiverServer(listen, HELLO)
+            assert str(caught.value) == f"cannot listen on {listen}: {reason}; choose another --listen HOST:PORT"
+            assert caught.value.exit_status == 2
 
 
 def test_url_carries_the_token_behind_a_hash_and_the_command_quotes_it() -> None:

@@ -49,10 +49,11 @@ def test_call_begins_without_filling_the_queue_of_a_narrow_path(rate: int) -> No
     assert seen.fps(4.0) > 15.0
 
 
-def test_path_that_changes_its_width_is_used_to_four_fifths_and_delays_little() -> None:
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_path_that_changes_its_width_is_used_to_four_fifths_and_delays_little(seed: int) -> None:
     wide = parse_impairment("delay=20,rate=150")
     narrow = replace(wide, rate_kbps=50.0)
-    call = SimulatedCall(replace(wide, trace=((0.0, wide), (20.0, narrow), (40.0, wide))), 150.0)
+    call = SimulatedCall(replace(wide, trace=((0.0, wide), (20.0, narrow), (40.0, wide))), 150.0, seed)
     seen = call.run(60.0)
     shown = tuple(
         ShownFrame(captured, at, received - delay, received)
@@ -62,5 +63,5 @@ def test_path_that_changes_its_width_is_used_to_four_fifths_and_delays_little() 
         Course(0.0, 60.0, seen.captured, None, shown, tuple(seen.wire_at)), (20.0, 40.0), (150, 50, 150)
     )
     assert min(steps["use_percent"]) >= 82
-    assert max(steps["settles_down_s"], steps["settles_up_s"]) <= 2.0
+    assert steps["settles_down_s"] <= 2.0 and steps["settles_up_s"] <= 1.3
     assert seen.one_way_ms(0.99) <= 400.0 and seen.fps(60.0) >= 25.0

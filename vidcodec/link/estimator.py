@@ -28,6 +28,13 @@ PROOF = 0.75
 
 MIN_WAITED, MIN_BUSY_MS, MIN_LARGER_BYTES = 3, 60.0, 500
 
+PROVING_BYTES = 120
+"""A frame so much larger than the smallest one proves what the path carries by how little longer it took."""
+
+WIDER, PROVEN_SHARE, PROVEN_GAIN = 1.4, 0.8, 4.0
+"""Where frames prove a rate so many times as high, the estimate grows that fast up to this share of it: a path has
+become wider, and what it carried before is forgotten. (GCC sends probes of padding for it; a large frame is one.)"""
+
 
 class Usage(Enum):
     """What the delays say about the path."""
@@ -40,12 +47,17 @@ class Usage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """A frame that arrived; `gap_ms` is how long the path worked on it, where it stood right behind the one before."""
+    """A frame that arrived.
+
+    `gap_ms` is how long the path worked on it, where it stood right behind the one before; `proven_kbps` the rate that
+    the path has at least, 0 where the frame is too small to prove any.
+    """
 
     sent_ms: float
     received_ms: float
     wire_bytes: int
     gap_ms: float | None = None
+    proven_kbps: float = 0.0
 
 
 class DelayDetector:
@@ -134,6 +146,7 @@ class BandwidthEstimator:
         self._grown_ms: float | None = None
         self._free_ms = 0.0
         self._usual_loss = WindowedMinimum(BASE_MEMORY_MS)
+        self._smallest = WindowedMinimum(BASE_MEMORY_MS)
         self._round_trip_ms = 100.0
 
     @property
@@ -186,7 +199,8 @@ class BandwidthEstimator:
             excess_bytes * 8.0 / self._path_kbps,
             None if queue_ms is None else queue_ms - own_ms,
         )
-        self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, self._gap_ms(sent_ms, received_ms)))
+        gap_ms, proven_kbps = self._gap_ms(sent_ms, received_ms), self._proven_by(sent_ms, received_ms, wire_bytes)
+        self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, gap_ms, proven_kbps))
         while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
             self._samples.popleft()
         if len(self._samples) == 2 and self._capacity_kbps is None:
@@ -211,6 +225,22 @@ class BandwidthEstimator:
         before_ms = self._samples[-1].received_ms
         waited = sent_ms + self.detector.base_ms < before_ms < received_ms
         return received_ms - before_ms if waited else None
+
+    def _proven_by(self, sent_ms: float, received_ms: float, wire_bytes: int) -> float:
+        """The rate that a large frame needed at least, to come so soon after a small one would have; else 0.
+
+        Queues and stalls make it less, never more.
+        """
+        self._smallest.add(sent_ms, float(wire_bytes))
+        larger_bytes = wire_bytes - (self._smallest.value or 0.0)
+        if larger_bytes < PROVING_BYTES:
+            return 0.0
+        return larger_bytes * 8.0 / max(received_ms - sent_ms - self.detector.base_ms, 1.0)
+
+    @property
+    def proven_kbps(self) -> float:
+        """What at least two of the last frames prove that the path carries, 0 where none do."""
+        return sorted((0.0, 0.0, *(sample.proven_kbps for sample in self._samples)))[-2]
 
     def lost(self, now_ms: float) -> None:
         """A frame was given up."""
@@ -300,7 +330,10 @@ class BandwidthEstimator:
             if received < PROOF * known:
                 return
             self._capacity_kbps = None
-        self.rate_kbps = min(self._max_kbps, self.rate_kbps * (1.0 + gain) ** (since_ms / 1000.0))
+        most_kbps = self._max_kbps
+        if known is not None and self.proven_kbps > WIDER * self.rate_kbps:
+            gain, most_kbps = PROVEN_GAIN, min(most_kbps, PROVEN_SHARE * self.proven_kbps)
+        self.rate_kbps = min(most_kbps, self.rate_kbps * (1.0 + gain) ** (since_ms / 1000.0))
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:

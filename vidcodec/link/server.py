@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import secrets
 import ssl
 from collections.abc import Sequence
@@ -73,9 +74,10 @@ class ReceiverServer:
             self._runner = self._loop.run(self._start())
         except OSError as error:
             self._loop.stop()
-            raise UsageError(
-                f"cannot listen on {listen}: {error.strerror or error}; choose another --listen HOST:PORT"
-            ) from error
+            # asyncio's own text repeats the address; numbers below zero are the resolver's.
+            number = error.errno or 0
+            reason = os.strerror(number).lower() if number > 0 else error.strerror or error
+            raise UsageError(f"cannot listen on {listen}: {reason}; choose another --listen HOST:PORT") from error
         except BaseException:
             self._loop.stop()
             raise

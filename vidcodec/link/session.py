@@ -142,6 +142,7 @@ class Session(ABC):
             for datagram in datagrams:
                 self._frames.send(datagram)
                 self.counters.datagram_sent(len(datagram))
+            self._heartbeat.spoke(clock_ms())
         except (InvalidStateError, ConnectionError):
             return
 
