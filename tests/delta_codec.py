@@ -17,7 +17,7 @@ class DeltaCodec(Codec):
     info = CodecInfo("delta", "d" * 64, "cpu", "fp32", 4)
 
     def encode(self, frame: Frame, state: State, quality: int, number: int | None = None) -> tuple[Packet, State]:
-        header = next_header(frame, state, quality, self.info.qualities, number)
+        header = next_header(frame, state, quality, self.info, number)
         symbols = (frame - state.picture).tobytes()
         header = Header(header.number, header.distance, quality, checksum(header.prefix(), symbols))
         return Packet(header, zlib.compress(symbols, 1)), State(header.number, frame)

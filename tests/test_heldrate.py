@@ -8,7 +8,7 @@ import pytest
 
 from vidcodec.codec import FRAME_SIZE, Codec, CodecInfo, Frame, State, next_header, reference_state
 from vidcodec.heldrate import TRIES, encode_held
-from vidcodec.packet import Packet
+from vidcodec.packet import HEADER_BYTES, Packet
 from vidcodec.rate import RateControl
 
 PATTERN = (3.2, 0.1, 0.4, 0.1, 1.8, 0.1, 0.4, 0.1)
@@ -26,12 +26,14 @@ class Padded(Codec):
         self.scene = [math.exp(self.rng.gauss(0, 0.4) + 0.8 * math.sin(t / 25)) for t in range(1024)]
 
     def encode(self, frame: Frame, state: State, quality: int, number: int | None = None) -> tuple[Packet, State]:
-        header = next_header(frame, state, quality, self.info.qualities, number)
+        header = next_header(frame, state, quality, self.info, number)
         self.asked.append(header.number)
         size = 40 * 30 ** (quality / 63) * self.scene[header.number] * PATTERN[header.number % len(PATTERN)]
         shown = quality if header.distance == 0 else state.memory
         size *= 8 if header.distance == 0 else math.exp(0.05 * (quality - shown))
-        after = State(header.number, frame, shown + 0.1 * (quality - shown))
+        if frame is state.picture:  # nothing is new in it
+            return Packet(header, b""), State(header.number, frame, shown)
+        after = State(header.number, frame.copy(), shown + 0.1 * (quality - shown))
         return Packet(header, bytes(max(self.floor, round(size)))), after
 
     def decode(self, packet: Packet, state: State) -> tuple[Frame, State]:
@@ -43,9 +45,10 @@ class Padded(Codec):
         return np.bincount(self.asked[1:]).tolist()
 
 
-def seconds(codec: Codec, kbps: float, fps: int, held: bool) -> np.ndarray:
-    """Rate of every second from the third on, as a share of `kbps`, less 1."""
-    state, control, sizes = codec.blank_state(), RateControl.start(kbps, fps, 64), []
+def seconds(codec: Codec, kbps: float, fps: int, held: bool, sizes: list[int] | None = None) -> np.ndarray:
+    """Rate of every second from the third on, as a share of `kbps`, less 1; `sizes` gets the bytes of all frames."""
+    sizes = [] if sizes is None else sizes
+    state, control = codec.blank_state(), RateControl.start(kbps, fps, 64)
     for _ in range(600):
         if held:
             packet, state, control = encode_held(codec, FRAME, state, control)
@@ -61,16 +64,19 @@ def seconds(codec: Codec, kbps: float, fps: int, held: bool) -> np.ndarray:
 def test_every_second_holds_the_rate_within_a_tenth(kbps: float, fps: int) -> None:
     codec = Padded()
     off = seconds(codec, kbps, fps, held=True)
-    assert np.mean(np.abs(off) <= 0.1) > 0.96 and abs(off.mean()) < 0.03
+    assert np.mean(np.abs(off) <= 0.1) > 0.93 and abs(off.mean()) < 0.03
     assert max(codec.attempts()) <= TRIES + 1 and np.mean(codec.attempts()) < 2.5
     assert np.mean(np.abs(seconds(Padded(), kbps, fps, held=False)) <= 0.1) < 0.9, "a burst is too much for one attempt"
 
 
-def test_where_no_quality_is_low_enough_the_lowest_is_taken_and_tried_once() -> None:
-    codec = Padded(floor=400)
-    off = seconds(codec, 20.0, 30, held=True)
-    assert off.min() > 0.1, "400 bytes a frame are far too many"
-    assert max(codec.attempts()[100:]) == 1
+def test_where_no_quality_is_low_enough_frames_are_left_out_until_the_second_holds() -> None:
+    codec = Padded(floor=100)
+    sizes: list[int] = []
+    off = seconds(codec, 20.0, 30, held=True, sizes=sizes)
+    assert off.max() <= 0.1, "100 bytes a frame are too many"
+    left_out = np.mean([size == HEADER_BYTES for size in sizes])
+    assert 0.1 < left_out < 0.4
+    assert max(codec.attempts()[100:]) == 2, "the lowest quality, and nothing"
 
 
 def test_frame_that_fits_or_has_no_second_before_it_is_left() -> None:

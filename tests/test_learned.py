@@ -97,6 +97,22 @@ def test_pictures_of_another_precision_stay_near(codec, frames) -> None:
         assert abs(psnr_db(shown, frame) - psnr_db(sent.picture, frame)) < 0.3
 
 
+def test_qualities_below_zero_cost_less_and_are_quality_zero_to_the_receiver(codec, frames) -> None:
+    sizes = []
+    for quality in (0, -8, codec.info.lowest):
+        packets, states = encode_all(codec, frames, quality)
+        shown = codec.blank_state()
+        for data, sent in zip(packets, states, strict=True):
+            packet = Packet.from_bytes(data)
+            assert packet.header.quality == 0
+            picture, shown = codec.decode(packet, shown)
+            assert np.array_equal(picture, sent.picture)
+        sizes.append(sum(map(len, packets)))
+    assert sizes[0] > sizes[1] >= sizes[2]
+    with pytest.raises(UsageError, match=f"{codec.info.lowest} to 63"):
+        codec.encode(frames[0], codec.blank_state(), codec.info.lowest - 1)
+
+
 def test_same_state_gives_same_packet_again(codec, frames) -> None:
     _, states = encode_all(codec, frames[:3], 25)
     first, _ = codec.encode(frames[4], states[1], 25)

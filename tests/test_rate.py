@@ -29,7 +29,7 @@ class Source:
         rng = random.Random(seed)
         out = []
         for number in range(frames):
-            share = control.quality / max(1, control.qualities - 1)
+            share = (control.quality if control.quality > 0 else 0.4 * control.quality) / max(1, control.qualities - 1)
             intra = number == 0 and self.intra > 0
             size = self.base * self.spread**share * math.exp(rng.gauss(0, self.noise) - self.noise**2 / 2)
             size *= self.intra if intra else self.pattern[number % len(self.pattern)]
@@ -50,6 +50,15 @@ def test_mean_rate_settles_at_the_target_on_a_fine_scale(
 ) -> None:
     source = Source(spread=spread, pattern=pattern)
     assert rate_kbps(source.sizes(RateControl.start(kbps, 30, 64), 660)[60:]) == pytest.approx(kbps, rel=0.06)
+
+
+def test_where_quality_zero_is_too_much_one_below_it_holds_the_rate() -> None:
+    lowest = -24
+    sizes = Source(base=100).sizes(RateControl.start(20, 30, 64, lowest), 660)[60:]
+    assert rate_kbps(sizes) == pytest.approx(20, rel=0.06)
+    asked = [quality for quality, _ in sizes]
+    assert lowest < min(asked) and sum(asked) / len(asked) < -4
+    assert rate_kbps(Source(base=100).sizes(RateControl.start(20, 30, 64), 660)[60:]) > 22
 
 
 @pytest.mark.parametrize("pattern", [FLAT, PATTERN, (2.0, 0.5), (5.0, 0.2, 0.6, 0.3, 1.1, 0.2, 0.4, 0.2)])

@@ -58,15 +58,17 @@ class StreamBatch:
 
     def encode(self, jobs: Sequence[tuple[Frame, State, int]]) -> list[tuple[Packet, State]]:
         """`Codec.encode` of each (frame, state, quality). Raises UsageError as that does, before anything is coded."""
-        headed = [
-            (frame, state, next_header(frame, state, quality, self._codec.info.qualities, None))
-            for frame, state, quality in jobs
-        ]
-        return [(packet, after) for packet, after, _ in self.encode_symbols(headed)]
+        info = self._codec.info
+        headed = [(frame, state, next_header(frame, state, quality, info, None)) for frame, state, quality in jobs]
+        dearness = [self._codec.dearness(quality) for *_, quality in jobs]
+        return [(packet, after) for packet, after, _ in self.encode_symbols(headed, dearness)]
 
-    def encode_symbols(self, jobs: Sequence[tuple[Frame, State, Header]]) -> list[tuple[Packet, State, FrameSymbols]]:
+    def encode_symbols(
+        self, jobs: Sequence[tuple[Frame, State, Header]], dearness: Sequence[float] | None = None
+    ) -> list[tuple[Packet, State, FrameSymbols]]:
         """`LearnedCodec.encode_symbols` of each (frame, state, header)."""
         self._check(jobs)
+        dear = dearness or [1.0] * len(jobs)
         codec, zero = self._codec, np.zeros((len(_EVEN), len(_EVEN), 2), np.int64)
         intra, levels = [header.distance == 0 for *_, header in jobs], [codec.level_of(h)[1] for *_, h in jobs]
         vectors = [
@@ -77,10 +79,12 @@ class StreamBatch:
         with self._lock:
             rest = self.steps.analyse(frames, references, vectors, levels)
             rows = [codec.likely_rows(*each) for each in zip(rest, vectors, intra, levels, strict=True)]
-            y = [codec.decide(*each) for each in zip(rest, rows, strict=True)]
+            y = [codec.decide(*each) for each in zip(rest, rows, dear, strict=True)]
             if self.steps.means:
                 rest = self.steps.again(y)  # what the odd cells are predicted from is known only now
-                y = [np.where(_EVEN, each, codec.decide(*more)) for each, *more in zip(y, rest, rows, strict=True)]
+                y = [
+                    np.where(_EVEN, each, codec.decide(*more)) for each, *more in zip(y, rest, rows, dear, strict=True)
+                ]
         groups = codec.sizes.groups
         coded = [
             codec.write(with_side(field, symbols, groups), header, level)

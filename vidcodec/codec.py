@@ -30,13 +30,17 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class CodecInfo:
-    """What a codec is. Peers must agree on `model_id` and `weights_sha256`; device and precision are free."""
+    """What a codec is. Peers must agree on `model_id` and `weights_sha256`; device and precision are free.
+
+    lowest: the lowest quality that `encode` takes. Below 0 a frame is of quality 0 to its receiver, with fewer bits.
+    """
 
     model_id: str
     weights_sha256: str
     device: str
     precision: str
     qualities: int
+    lowest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Codec(ABC):
         Args:
             frame: `[192, 192, 3]` uint8 RGB.
             state: a blank state, or one left by `encode`/`decode` at most 63 frames ago.
-            quality: 0..`info.qualities` - 1, more is better.
+            quality: `info.lowest`..`info.qualities` - 1, more is better.
             number: frame number modulo 1024; by default the one after `state`'s.
 
         Returns:
@@ -100,18 +104,18 @@ class Codec(ABC):
         return {"header": 8.0 * len(packet.header), "body": 8.0 * len(packet.body)}
 
 
-def next_header(frame: Frame, state: State, quality: int, qualities: int, number: int | None) -> Header:
+def next_header(frame: Frame, state: State, quality: int, info: CodecInfo, number: int | None) -> Header:
     """Check the arguments of `Codec.encode` and number the frame. The checksum is still zero."""
     if frame.shape != (FRAME_SIZE, FRAME_SIZE, 3) or frame.dtype != np.uint8:
         raise UsageError(f"frame is {frame.dtype} {frame.shape}: give uint8 RGB of {FRAME_SIZE}x{FRAME_SIZE}x3")
-    if not 0 <= quality < qualities:
-        raise UsageError(f"quality {quality} is out of range: this model has 0 to {qualities - 1}")
+    if not info.lowest <= quality < info.qualities:
+        raise UsageError(f"quality {quality} is out of range: this model has {info.lowest} to {info.qualities - 1}")
     if number is None:
         number = 0 if state.number is None else (state.number + 1) % NUMBERS
     distance = 0 if state.number is None else (number - state.number) % NUMBERS
     if state.number is not None and not 1 <= distance <= MAX_DISTANCE:
         raise UsageError(f"frame {number} cannot refer to frame {state.number}: at most {MAX_DISTANCE} frames back")
-    return Header(number, distance, quality)
+    return Header(number, distance, max(0, quality))
 
 
 def reference_state(codec: Codec, header: Header, state: State) -> State:

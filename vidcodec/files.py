@@ -77,7 +77,7 @@ def _encode(options: argparse.Namespace) -> int:
         file = stack.enter_context(_open(options.out, "wb"))
         info = StreamInfo(codec.info.model_id, codec.info.weights_sha256, source.fps)
         writer = StreamWriter(file, info)
-        control = RateControl.start(kbps or DEFAULT_KBPS, source.fps, codec.info.qualities)
+        control = RateControl.start(kbps or DEFAULT_KBPS, source.fps, codec.info.qualities, codec.info.lowest)
         state, totals, error = codec.blank_state(), Totals(), 0.0
         for index, picture in enumerate(pictures):
             if index == options.frames:

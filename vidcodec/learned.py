@@ -44,6 +44,8 @@ from vidcodec.weights import load_weights
 _LOG = logging.getLogger(__name__)
 
 CELLS = FRAME_SIZE // CELL
+SPARING = 32
+"""Qualities below 0: the networks work as at 0, and a bit is as dear as it would be at such a level."""
 
 
 class Moved(NamedTuple):
@@ -86,7 +88,7 @@ class LearnedCodec(Codec):
         y = self.tables["y"].frequencies.astype(np.float64)
         self._cost = np.log2(y.sum(1, keepdims=True)) - np.log2(np.maximum(y, 1e-3))
         name = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[precision]
-        self.info = CodecInfo(model_id, sha256, device.type, name, LEVELS)
+        self.info = CodecInfo(model_id, sha256, device.type, name, LEVELS, -SPARING)
         self.motion_rounds = ROUNDS  # of refining vectors, at the sender only
         self.graphs: StreamBatch | None = None
         if device.type == "cuda":
@@ -162,25 +164,31 @@ class LearnedCodec(Codec):
         )
 
     def encode(self, frame: Frame, state: State, quality: int, number: int | None = None) -> tuple[Packet, State]:
-        header = next_header(frame, state, quality, self.info.qualities, number)
-        packet, after, _ = self.encode_symbols(frame, state, header)
+        header = next_header(frame, state, quality, self.info, number)
+        packet, after, _ = self.encode_symbols(frame, state, header, self.dearness(quality))
         return packet, after
 
-    def encode_symbols(self, frame: Frame, state: State, header: Header) -> tuple[Packet, State, FrameSymbols]:
+    def dearness(self, quality: int) -> float:
+        """By how much dearer than at its level a bit is, where a quality is below 0."""
+        return self.sizes.weight(0) / self.sizes.weight(min(quality, 0))
+
+    def encode_symbols(
+        self, frame: Frame, state: State, header: Header, dearness: float = 1.0
+    ) -> tuple[Packet, State, FrameSymbols]:
         """`encode` with a header given, returning the frame's symbols too.
 
         Symbols are chosen one by one, each for what it seems to be worth. Where nothing moved the whole frame is judged
         again by its pixels: if its bits buy too little error, none are sent and the last picture stands.
         """
         if self.graphs is not None:
-            return self.graphs.encode_symbols([(frame, state, header)])[0]
+            return self.graphs.encode_symbols([(frame, state, header)], [dearness])[0]
         intra, level = self.level_of(header)
         vectors = np.zeros((CELLS, CELLS, 2), np.int64) if intra else self.find_motion(frame, state, level)
         with torch.inference_mode():
             moved = self._moved(state, vectors)
             pixels = torch.from_numpy(frame).to(self.device)
             y = self.model.analyse_frame(pixels, moved.context, self._quality(level)).float()
-            chosen, means = self.choose(torch.nan_to_num(y), moved.context, vectors, intra, level)
+            chosen, means = self.choose(torch.nan_to_num(y), moved.context, vectors, intra, level, dearness=dearness)
         packet, after, symbols = self._coded(chosen, moved, header, level, means)
         if not self.worth_sending(frame, state, after, packet, symbols):
             silent = with_side(vectors, np.zeros_like(chosen.y), self.sizes.groups)
@@ -216,7 +224,7 @@ class LearnedCodec(Codec):
         return Packet(sealed, port.encoder.finish()), symbols
 
     def choose(
-        self, y: Tensor, context: Any, vectors: Ints, intra: bool, level: int
+        self, y: Tensor, context: Any, vectors: Ints, intra: bool, level: int, *, dearness: float = 1.0
     ) -> tuple[FrameSymbols, Tensor | None]:
         """Symbols for y [1, C, h, w] in quantiser steps: of what its means leave, the nearest whole numbers, or those
         below where the bits saved are worth the error. Also the means that belong to them, for a model with means.
@@ -228,13 +236,13 @@ class LearnedCodec(Codec):
         means = self.model.predicted(y, context, quality, known)
         rest = _numpy(y if means is None else y - means)
         rows = self.likely_rows(rest, vectors, intra, level)
-        symbols = self.decide(rest, rows)
+        symbols = self.decide(rest, rows, dearness)
         if means is not None:
             # What the odd cells are predicted from is known only now.
             first_half = torch.from_numpy(symbols)[None].to(self.device) + means
             means = self.model.predicted(first_half, context, quality, known)
             assert means is not None
-            symbols = np.where(checkerboard(CELLS, CELLS), symbols, self.decide(_numpy(y - means), rows))
+            symbols = np.where(checkerboard(CELLS, CELLS), symbols, self.decide(_numpy(y - means), rows, dearness))
         return with_side(vectors, symbols, self.sizes.groups), means
 
     def likely_rows(self, rest: NDArray[np.floating], vectors: Ints, intra: bool, level: int) -> Ints:
@@ -243,8 +251,8 @@ class LearnedCodec(Codec):
         z = side_levels(guess, self.sizes.groups)
         return self.scales.all_indexes(guess, self.scales.side(z, vectors, intra, level))
 
-    def decide(self, y: NDArray[np.floating], rows: Ints) -> Ints:
-        """The symbol for each of y [C, h, w] by what it costs in the table of `rows`."""
+    def decide(self, y: NDArray[np.floating], rows: Ints, dearness: float = 1.0) -> Ints:
+        """The symbol for each of y [C, h, w] by what it costs in the table of `rows`; `dearness`: of a bit."""
         table, symbols = self.tables["y"], np.zeros(y.shape, np.int64)
         some = np.abs(y) > 0.5  # most are not: their symbol is zero
         rest, rows = y[some], rows[some]
@@ -252,7 +260,7 @@ class LearnedCodec(Codec):
         near = np.minimum(np.rint(magnitude).astype(np.int64), table.highs[rows])
         below = np.maximum(near - 1, 0)
         saved = self._cost[rows, near - table.low] - self._cost[rows, below - table.low]
-        worth = (magnitude - below) ** 2 - (magnitude - near) ** 2 > self.sizes.bit_price * saved
+        worth = (magnitude - below) ** 2 - (magnitude - near) ** 2 > dearness * self.sizes.bit_price * saved
         symbols[some] = np.sign(rest) * np.where(worth, near, below)
         return symbols
 

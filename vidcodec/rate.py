@@ -52,6 +52,9 @@ PATTERNS = 5
 FADE = 0.75
 """Of a frame's place, so many patterns count, each by this share of the one after it."""
 
+BELOW = 0.4
+"""How much a step below quality 0 changes, in steps above it: what a frame's vectors cost stays."""
+
 MEAN_WEIGHT = 0.25
 REFERENCE_SHARE = 0.05
 """How quickly the pictures that frames are predicted from take over the quality of a frame."""
@@ -121,13 +124,14 @@ class RateControl:
         frame_bytes: mean bytes a frame may have.
         fps: frames a second.
         qualities: the codec's number of qualities.
+        lowest: the lowest that may be asked for, 0 or less.
         quality: what the next frame should get.
         shares: size of each of the last frames as a share of the mean it might have had, newest last; of a frame
             without a reference no more than counts.
         history: what each of the last frames would have cost at quality 0 if that were the quality of the pictures it
             was predicted from, newest last; 0 for a frame without a reference.
         intra_units: what the last frames without a reference would have cost at quality 0.
-        reference: quality of the pictures that the next frame is predicted from; negative: unknown.
+        reference: quality (see `_even`) of the pictures that the next frame is predicted from; None: unknown.
         balance: by how many mean frames more was sent than allowed in the last seconds.
     """
 
@@ -138,11 +142,12 @@ class RateControl:
     shares: tuple[float, ...] = ()
     history: tuple[float, ...] = ()
     intra_units: tuple[float, ...] = ()
-    reference: float = -1.0
+    reference: float | None = None
     balance: float = 0.0
+    lowest: int = 0
 
     @classmethod
-    def start(cls, kbps: float, fps: float, qualities: int) -> "RateControl":
+    def start(cls, kbps: float, fps: float, qualities: int, lowest: int = 0) -> "RateControl":
         """Begin where a face at this rate usually stands; a codec of stills in the middle of its scale.
 
         The first frame has no reference: begun too high it takes a second of the path for itself.
@@ -152,7 +157,7 @@ class RateControl:
         if qualities >= FEW_QUALITIES:
             usual = math.log(frame_bytes / START_BYTES) / _step(RANGE, qualities)
             quality = max(0, min(round(usual), qualities - 1))
-        return cls(frame_bytes, fps, qualities, quality)
+        return cls(frame_bytes, fps, qualities, quality, lowest=lowest)
 
     @property
     def units(self) -> tuple[float, ...]:
@@ -166,16 +171,17 @@ class RateControl:
     def after(self, quality: int, payload_bytes: int, intra: bool = False) -> "RateControl":
         """What follows from a frame of `payload_bytes` at `quality`; `intra`: it had no reference."""
         size = max(1, payload_bytes)
-        reference = float(quality) if self.reference < 0 else self.reference
+        even = float(_even(quality))
+        reference = even if self.reference is None else self.reference
         share = size / self.frame_bytes
         if intra:
-            unit, reference = 0.0, float(quality)
+            unit, reference = 0.0, even
             share = min(share, INTRA_S * self.fps)
             intra_units = (*self.intra_units, size / self._growth(quality))[-WINDOW:]
             balance = self.balance
         else:
             unit = size / self._growth(quality, reference)
-            reference += REFERENCE_SHARE * (quality - reference)
+            reference += REFERENCE_SHARE * (even - reference)
             intra_units = self.intra_units
             balance = self.balance * (1 - 1 / (MEMORY_S * self.fps)) + share - 1
         told = replace(
@@ -227,20 +233,42 @@ class RateControl:
         quality, size = list(tried.items())[-1]
         if least <= size <= most:
             return None
-        lowest = max((q + 1 for q, known in tried.items() if known < least), default=0)
+        lowest = max((q + 1 for q, known in tried.items() if known < least), default=self.lowest)
         highest = min((q - 1 for q, known in tried.items() if known > most), default=self.qualities - 1)
         if lowest > highest:
             return None
         wanted = INSIDE * most if size > most else least / INSIDE
         nothing = LEAST_SHARE * mean
         growth = _step(RANGE, self.qualities) + _step(RISE, self.qualities)
-        away = math.log(max(wanted, nothing) / max(size, nothing)) / growth
-        return max(lowest, min(quality + (math.floor(away) if size > most else math.ceil(away)), highest))
+        even = float(_even(quality)) + math.log(max(wanted, nothing) / max(size, nothing)) / growth
+        other = even if even > 0 else even / BELOW
+        return max(lowest, min(math.floor(other) if size > most else math.ceil(other), highest))
 
-    def _growth(self, quality: float, reference: float | None = None) -> float:
+    def too_much(self, quality: int, payload_bytes: int) -> bool:
+        """Whether a frame with a reference, of the lowest quality, makes the second that ends with it too large, and
+        farther from the rate than it is without that frame."""
+        window = max(1, round(self.fps))
+        if quality > self.lowest or not self.units or len(self.shares) < window - 1 or self.qualities < FEW_QUALITIES:
+            return False
+        share = payload_bytes / self.frame_bytes
+        over = sum(self.shares[1 - window :]) + share - window
+        return over > max(HELD * window, share - over)
+
+    def left_out(self, payload_bytes: int) -> "RateControl":
+        """What follows from a packet of `payload_bytes` that says nothing but that the last picture stands."""
+        share = payload_bytes / self.frame_bytes
+        return replace(
+            self,
+            shares=(*self.shares, share)[-max(1, round(self.fps) - 1) :],
+            history=(*self.history, 0.0)[-LONG_PATTERN - PATTERN :],
+            balance=self.balance * (1 - 1 / (MEMORY_S * self.fps)) + share - 1,
+        )
+
+    def _growth(self, quality: int, reference: float | None = None) -> float:
         """By how much a frame of a quality is larger than one of quality 0, with pictures of `reference` behind it."""
-        rise = 0.0 if reference is None else _step(RISE, self.qualities) * (quality - reference)
-        return math.exp(_step(RANGE, self.qualities) * quality + rise)
+        even = float(_even(quality))
+        rise = 0.0 if reference is None else _step(RISE, self.qualities) * (even - reference)
+        return math.exp(_step(RANGE, self.qualities) * even + rise)
 
     def _forecast(self) -> Floats:
         """What the frames of the next second would cost, in units of `history`."""
@@ -266,12 +294,14 @@ class RateControl:
         predicted = bool(self.units)
         step = _step(RANGE, self.qualities)
         rise = _step(RISE, self.qualities) if predicted else 0.0
+        behind = 0.0 if self.reference is None else self.reference
         most = self.qualities - 1
         long_run = math.log(self.frame_bytes / float(foreseen.mean())) / step
-        own = np.arange(max(0, self.quality - steps), min(most, self.quality + steps) + 1)
+        own = np.arange(max(self.lowest, self.quality - steps), min(most, self.quality + steps) + 1)
         reach = 2 * STEPS if self.qualities >= FEW_QUALITIES else 1
-        later = np.arange(self.quality - reach, self.quality + reach + 1, 2 if reach > 1 else 1).clip(0, most)
-        settled = math.exp(step * min(max(long_run, self.quality - reach), self.quality + reach))
+        later = np.arange(self.quality - reach, self.quality + reach + 1, 2 if reach > 1 else 1)
+        own_even, later_even = _even(own), _even(later.clip(self.lowest, most))
+        settled = math.exp(step * float(np.clip(long_run, *_even(self.quality + np.array([-reach, reach])))))
         # In mean frames, of the seconds that end with the next frame and with those after it: what stands, and what
         # the frames up to `AHEAD` and those beyond bring.
         ends = np.arange(window)
@@ -279,13 +309,18 @@ class RateControl:
         length = np.minimum(window - 1 - ends, len(held)) + 1 + ends
         sums = np.concatenate([[0.0], np.cumsum(foreseen[1:])]) / self.frame_bytes
         near = sums[np.minimum(ends, AHEAD)]
-        first = foreseen[0] / self.frame_bytes * np.exp(step * own + rise * (own - self.reference))
-        rest = np.exp(step * later + rise * (later - self.reference))[:, None] * near + settled * (sums - near)
+        first = foreseen[0] / self.frame_bytes * np.exp(step * own_even + rise * (own_even - behind))
+        rest = np.exp(step * later_even + rise * (later_even - behind))[:, None] * near + settled * (sums - near)
         aim = 1 - max(-MOST_PAYBACK, min(PAYBACK * self.balance / window, MOST_PAYBACK))
         off = np.abs((stands + first[:, None, None] + rest) / (aim * length) - 1)
         price = ((np.maximum(off - FREE, 0) / TOLERANCE) ** 2 * length).mean(-1) / window
-        price += STEADY_PRICE * ((own[:, None] - later) ** 2 + (later - long_run) ** 2)
+        price += STEADY_PRICE * ((own_even[:, None] - later_even) ** 2 + (later_even - long_run) ** 2)
         return replace(self, quality=int(own[int(price.argmin()) // len(later)]))
+
+
+def _even(quality: int | NDArray[np.int_]) -> Floats:
+    """Qualities on a scale on which every step changes what a frame costs alike."""
+    return np.maximum(quality, np.multiply(BELOW, quality))
 
 
 def _place(units: tuple[float, ...], mean: float) -> float:

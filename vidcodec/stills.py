@@ -63,7 +63,7 @@ class StillCodec(Codec):
         return cls(model, load_weights(model, weights), *chosen)
 
     def encode(self, frame: Frame, state: State, quality: int, number: int | None = None) -> tuple[Packet, State]:
-        header = next_header(frame, state, quality, self.info.qualities, number)
+        header = next_header(frame, state, quality, self.info, number)
         header = Header(header.number, 0, quality)
         y = self.latents(frame)
         rows = self._rows(quality)

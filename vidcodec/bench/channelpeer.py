@@ -53,7 +53,7 @@ class ChannelPeer(Codec):
         self._rate = rate_kbps
 
     def encode(self, frame: Frame, state: State, quality: int, number: int | None = None) -> tuple[Packet, State]:
-        header = next_header(frame, state, quality, 1, number)
+        header = next_header(frame, state, quality, self.info, number)
         chain = state.memory
         wanted = max(LEAST_KBPS, self._rate())
         unbroken = chain is not None and chain.encoder is not None and chain.number == state.number

@@ -230,7 +230,7 @@ def rate(codec: Codec, clip: Clip, kbps: float, seconds: float, after_s: float, 
     """
     if seconds < after_s + 1:
         raise UsageError(f"--seconds {seconds:g}: at least {after_s + 1:g} are needed")
-    state, control = codec.blank_state(), RateControl.start(kbps, clip.fps, codec.info.qualities)
+    state, control = codec.blank_state(), RateControl.start(kbps, clip.fps, codec.info.qualities, codec.info.lowest)
     sizes, qualities, error = [], [], 0.0
     frames = rate_frames(clip, seconds)
     for frame in played(clip, frames):
