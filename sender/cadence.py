@@ -123,7 +123,7 @@ class FrameCap:
 
     def quality(self, number: int, wanted: int) -> int:
         """What frame `number` is coded at when the rate control wants `wanted`."""
-        return max(0, wanted - self._less[number % PATTERN])
+        return max(min(0, wanted), wanted - self._less[number % PATTERN])
 
     def again(self, number: int, quality: int, size: int, most: float) -> int | None:
         """The quality to code a frame at again that came to `size` bytes of at most `most`; None where it is fine."""
@@ -133,7 +133,7 @@ class FrameCap:
                 more = BACK * math.log(EASE * most / max(size, 1)) / GROWTH
                 self._less[place] = max(0, self._less[place] - max(1, int(more)))
             return None
-        if quality == 0:
+        if quality <= 0:
             return None
         less = math.ceil(math.log(size / max(most, 1.0)) / GROWTH)
         self._less[place] = min(self._less[place] + less, 63)

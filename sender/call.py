@@ -161,10 +161,10 @@ class Call:
         assert link is not None  # connect comes first
         options, fps = self._options, self._source.fps
         self._teller.use(link)
-        qualities = self._codec.info.qualities
+        info = self._codec.info
         control = None
         if options.quality is None and options.bitrate_kbps is not None:
-            control = RateControl.start(options.bitrate_kbps, fps, qualities)
+            control = RateControl.start(options.bitrate_kbps, fps, info.qualities, info.lowest)
         expected_kbps = None
         if options.bitrate_kbps is not None:
             expected_kbps = options.bitrate_kbps + rate_kbps(round(packet_wire_bytes(0) * fps), 1.0)
@@ -177,7 +177,7 @@ class Call:
             self._teller.add,
             page=self._page,
         )
-        quality = qualities // 2 if options.quality is None else options.quality
+        quality = info.qualities // 2 if options.quality is None else options.quality
         self._path = FramePath(
             link,
             self._codec,
@@ -198,7 +198,9 @@ class Call:
             options.baseline_scale,
             impair=self._impair,
         )
-        steering = self._steering = Steering(settings, qualities, fps, cropper, self._tell, impair=self._set_impairment)
+        steering = self._steering = Steering(
+            settings, info.qualities, fps, cropper, self._tell, impair=self._set_impairment
+        )
         if self._page is not None:
             references = self._path.references
             self._page.begin(

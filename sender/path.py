@@ -97,12 +97,13 @@ class SendCounts:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A coded frame that has not left yet; it changes nothing until it does."""
+    """A coded frame that has not left yet; it changes nothing until it does. `quality`: what was asked of the codec."""
 
     number: int
     data: bytes
     state: State
     distance: int
+    quality: int
     coded: Coded
 
 
@@ -242,7 +243,8 @@ class FramePath:
         elif self._control is not None:
             self._control = self._control.with_rate(orders.kbps, self._fps)
         else:
-            self._control = RateControl.start(orders.kbps, self._fps, self._codec.info.qualities)
+            info = self._codec.info
+            self._control = RateControl.start(orders.kbps, self._fps, info.qualities, info.lowest)
 
     @property
     def _cadence(self) -> Cadence:
@@ -285,10 +287,10 @@ class FramePath:
         held = self.references.held(recorded.number - recorded.packet.header.distance)
         return recorded if held is recorded.reference else None
 
-    def _code(self, frame: Frame, original: Picture, usable: Recorded | None) -> tuple[int, Packet, State]:
-        """The full count of a frame, its packet, and the state that it leaves."""
+    def _code(self, frame: Frame, original: Picture, usable: Recorded | None) -> tuple[int, int, Packet, State]:
+        """The full count of a frame, the quality it was asked for at, its packet, and the state that it leaves."""
         if usable is not None:
-            return usable.number, usable.packet, usable.state
+            return usable.number, usable.packet.header.quality, usable.packet, usable.state
         number = self._next + len(self._pending)
         quality = self._next_quality()
         reference = self._pending[-1].state if self._pending else self.references.next(self._link.doubtful)
@@ -304,8 +306,9 @@ class FramePath:
         if self._control is not None:
             less = self._cap.again(number, quality, len(packet), self._link.budget_bytes(1.0 / FRAME_S))
             if less is not None:
-                packet, state = self._codec.encode(original, reference, less, number % NUMBERS)
-        return number, packet, state
+                quality = less
+                packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
+        return number, quality, packet, state
 
     def _open(self, patient: bool) -> bool:
         """Whether link and decoder take a frame now, or, for a packet that others need, soon."""
@@ -336,12 +339,12 @@ class FramePath:
         self._used = self._link
         if self._pending and stale:
             self._pending = []  # it was predicted from what the receiver may lack, and nothing of it has left
-        number, packet, state = self._code(frame, original, usable)
-        data, quality = packet.to_bytes(), packet.header.quality
+        number, quality, packet, state = self._code(frame, original, usable)
+        data, told = packet.to_bytes(), packet.header.quality
         encoded_ns = time.monotonic_ns()
-        record = SentFrame(number, captured_ns, taken_ns, cropped_ns, encoded_ns, len(data), quality, self._offset_ns())
+        record = SentFrame(number, captured_ns, taken_ns, cropped_ns, encoded_ns, len(data), told, self._offset_ns())
         coded = Coded(record, original, state.picture)
-        self._pending.append(_Ready(number, data, state, packet.header.distance, coded))
+        self._pending.append(_Ready(number, data, state, packet.header.distance, quality, coded))
         cadence = self._cadence
         large = len(data) >= LARGE * self._link.budget_bytes(cadence.messages_per_s)
         alone = usable is not None or doubtful or large
@@ -358,11 +361,10 @@ class FramePath:
             return
         self._left_s = time.monotonic()
         for each in ready:
-            size, quality = len(each.data), each.coded.record.quality
             self._next = each.number + 1
             self.references.sent(each.number, each.state, each.distance)
             if self._control is not None:
-                self._control = after_frame(self._control, quality, size, each.distance == 0)
+                self._control = after_frame(self._control, each.quality, len(each.data), each.distance == 0)
             self._on_coded(each.coded)
         self.counts = SendCounts(
             counts.sent + len(ready),

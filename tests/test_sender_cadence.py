@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from sender.cadence import Cadence, CadenceChooser, FrameCap, TakenRate, Thinner, after_frame, ladder, needed_bytes
-from vidcodec.rate import RateControl
+from vidcodec.rate import PATTERN, RateControl
 from vidcodec.wire import wire_bytes
 
 
@@ -109,3 +109,10 @@ def test_starved_encoder_gives_its_few_frames_the_bytes_of_all() -> None:
     assert taken.of(30.0) == pytest.approx(6.0, rel=0.1) and taken.of(5.0) == 5.0
     taken.took(60.0)
     assert taken.of(30.0) > 4.0, "a pause is no frame rate"
+
+
+def test_frame_below_quality_zero_is_left_as_the_rate_control_wants_it() -> None:
+    cap = FrameCap()
+    assert cap.again(3, 20, 4000, 400.0) == 0
+    assert cap.quality(3 + PATTERN, 10) == 0, "no frame gives up more than quality 0"
+    assert cap.quality(3 + PATTERN, -6) == -6 and cap.again(4, -6, 4000, 400.0) is None
