@@ -157,8 +157,8 @@ def _board(cells: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 class PackedFine(nn.Module):
     """`Fine` of one picture in rows of 4x4 blocks; the mid grey is taken off by the bias.
 
-    The picture enters in fp32 whatever `dtype`: rounded to eight digits it is off by half a level, and what the next
-    frames copy would drift.
+    The picture enters in fp32 whatever `dtype`: rounded to eight binary digits it is off by half a level, and what the
+    next frames copy would drift.
     """
 
     def __init__(self, fine: Fine, dtype: torch.dtype = torch.float32) -> None:

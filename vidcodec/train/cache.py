@@ -108,9 +108,11 @@ def _list_beside(folder: Path) -> dict[str, Any]:
 def _decoded(path: Path, cache_dir: Path) -> tuple[np.ndarray, float]:
     """Frames of one file, from the cache; decodes and stores them first if they are not there."""
     # By what is in it: a copy of the data under another path or with another date is not decoded and kept once more.
+    digest = hashlib.sha256(f"{CACHE_VERSION}:".encode())
     with path.open("rb") as file:
-        key = f"{CACHE_VERSION}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    stem = f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    stem = f"{path.stem}-{digest.hexdigest()[:16]}"
     data_path, meta_path = cache_dir / f"{stem}.npy", cache_dir / f"{stem}.json"
     if not (data_path.is_file() and meta_path.is_file()):
         frames, fps = read_frames(path)
