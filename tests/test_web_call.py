@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from call_commands import Command
-from web_browser import PIXELS, TEST_S, chromium, eventually, within
+from web_browser import PIXELS, eventually
 
 from sender.capture import open_source
+
+pytestmark = pytest.mark.usefixtures("page_time_limit")
 
 START_MS = 60_000
 STILL = 20
@@ -48,18 +50,6 @@ SENDER = (
     "--display",
     "web",
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def time_limit() -> Iterator[None]:
-    with within(TEST_S, "a test of a call"):
-        yield
 
 
 def watch(browser: Any, command: Command) -> Any:

@@ -11,9 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from web_browser import PIXELS, START_S, TEST_S, WAIT_MS, Triple, chromium, eventually, real_frames, within
+from web_browser import PIXELS, START_S, WAIT_MS, Triple, eventually, real_frames, within
 
 from vidcodec.web import Change, WebView, call_controls
+
+pytestmark = pytest.mark.usefixtures("page_time_limit")
 
 AT_ONCE_S = 3.0
 """A control acts within a tenth of a second on a quiet machine."""
@@ -94,18 +96,6 @@ def figures(original: np.ndarray, ours: np.ndarray, baseline: np.ndarray, time_s
         "loss_percent": 0.0,
         "link": {"framesReceived": number, "wireBytesReceived": 250 * number, "currentRoundTripTime": 0.012},
     }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def time_limit() -> Iterator[None]:
-    with within(TEST_S, "a test of the page"):
-        yield
 
 
 @pytest.fixture(scope="module")

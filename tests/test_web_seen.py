@@ -6,23 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from web_browser import PIXELS, START_S, TEST_S, WAIT_MS, chromium, eventually, within
+from web_browser import PIXELS, START_S, WAIT_MS, eventually, within
 
 from vidcodec.web import WebView
 
+pytestmark = pytest.mark.usefixtures("page_time_limit")
+
 HEIGHT = 700
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture(autouse=True)
-def time_limit() -> Iterator[None]:
-    with within(TEST_S, "a test of the page"):
-        yield
 
 
 @pytest.fixture
