@@ -78,6 +78,10 @@ class Backlog:
         return (len(times_s) - 1) / max(times_s[-1] - times_s[0], 1e-3) if len(times_s) > 1 else 0.0
 
 
+SURE_S = 60.0
+"""Longer than this without a backlog changes nothing; a power of the time would overflow in the end."""
+
+
 class DecoderPace:
     """Frames a second that the receiver's decoder is given: less than it did when it fell behind, then slowly more."""
 
@@ -93,7 +97,7 @@ class DecoderPace:
         since_s = 0.0 if self._observed_s is None else min(now_s - self._observed_s, 0.2)
         self._observed_s = now_s
         if not slow:
-            self._slow_s, self._free_s = 0.0, self._free_s + since_s
+            self._slow_s, self._free_s = 0.0, min(self._free_s + since_s, SURE_S)
             gain = min(GROWTH * 2.0**self._free_s, MOST_GROWTH)
             self.fps = min(self._most, self.fps * (1.0 + gain) ** since_s)
             return

@@ -223,3 +223,8 @@ def test_queue_that_stood_before_the_first_frame_is_seen_where_clocks_were_compa
         told.acknowledged(sent_ms, received_ms, 160, received_ms + 20.0, queue_ms=400.0)
     assert blind.rate_kbps >= 150.0 and told.rate_kbps < 80.0
     assert told.detector.queue_ms > 300.0
+
+
+def test_path_that_is_free_for_long_keeps_its_call() -> None:
+    run = call("delay=20", seconds=400.0, most_kbps=1e9)  # so it is used up to the highest rate, and never queues
+    assert run.rates[-1][1] > 1000.0 and run.delay_ms(0.95) < 100.0

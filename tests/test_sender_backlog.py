@@ -113,3 +113,10 @@ def test_decoder_that_is_slow_for_a_while_is_fed_again_when_it_is_quick() -> Non
 def test_decoder_that_keeps_up_is_given_every_frame() -> None:
     seen = SimulatedCall("delay=20", decode_ms=lambda now: 28.0).run(20.0)
     assert len(seen.shown) >= 0.99 * seen.captured
+
+
+def test_decoder_that_keeps_up_for_hours_is_given_every_frame() -> None:
+    pace = DecoderPace(30.0)
+    for step in range(5 * 3 * 3600):
+        pace.observe(False, 30.0, step / 5)
+    assert pace.fps == 30.0

@@ -319,7 +319,8 @@ class BandwidthEstimator:
         self._grown_ms = now_ms
         if received is None or received < 0.3 * self.rate_kbps or now_ms - self._lowered_ms < 500.0:
             return
-        self._free_ms = self._free_ms + since_ms if received > 0.6 * self.rate_kbps else 0.0
+        # The gain has long reached its limit; a power of all the time would overflow in the end.
+        self._free_ms = min(self._free_ms + since_ms, 60_000.0) if received > 0.6 * self.rate_kbps else 0.0
         known = self._capacity_kbps
         near, below, unknown = GAINS
         gain, faster = near, FASTER[known is None]
