@@ -183,16 +183,9 @@ class RateControl:
             unit = size / self._growth(quality, reference)
             reference += REFERENCE_SHARE * (even - reference)
             intra_units = self.intra_units
-            balance = self.balance * (1 - 1 / (MEMORY_S * self.fps)) + share - 1
-        told = replace(
-            self,
-            quality=quality,
-            shares=(*self.shares, share)[-max(1, round(self.fps) - 1) :],
-            history=(*self.history, unit)[-LONG_PATTERN - PATTERN :],
-            intra_units=intra_units,
-            reference=reference,
-            balance=balance,
-        )
+            balance = self._balance_after(share)
+        told = self._remembering(share, unit)
+        told = replace(told, quality=quality, intra_units=intra_units, reference=reference, balance=balance)
         # One frame without a reference says nothing of those to come; a row of them is a codec that has no others.
         if not told.units and len(intra_units) < 2:
             return told
@@ -257,12 +250,15 @@ class RateControl:
     def left_out(self, payload_bytes: int) -> "RateControl":
         """What follows from a packet of `payload_bytes` that says nothing but that the last picture stands."""
         share = payload_bytes / self.frame_bytes
-        return replace(
-            self,
-            shares=(*self.shares, share)[-max(1, round(self.fps) - 1) :],
-            history=(*self.history, 0.0)[-LONG_PATTERN - PATTERN :],
-            balance=self.balance * (1 - 1 / (MEMORY_S * self.fps)) + share - 1,
-        )
+        return replace(self._remembering(share, 0.0), balance=self._balance_after(share))
+
+    def _balance_after(self, share: float) -> float:
+        return self.balance * (1 - 1 / (MEMORY_S * self.fps)) + share - 1
+
+    def _remembering(self, share: float, unit: float) -> "RateControl":
+        """With a frame's share and what it would have cost at quality 0 as the newest."""
+        shares = (*self.shares, share)[-max(1, round(self.fps) - 1) :]
+        return replace(self, shares=shares, history=(*self.history, unit)[-LONG_PATTERN - PATTERN :])
 
     def _growth(self, quality: int, reference: float | None = None) -> float:
         """By how much a frame of a quality is larger than one of quality 0, with pictures of `reference` behind it."""
