@@ -87,6 +87,16 @@ def test_invalid_message_is_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
 
+def test_message_nested_to_any_depth_is_taken_or_refused() -> None:
+    refused = 0
+    for depth in range(1, 1100):
+        try:
+            from_json('{"type":"stats","payload":{"a":' + "[" * depth + "]" * depth + "}}")
+        except InvalidMessage:
+            refused += 1
+    assert 0 < refused < 1000
+
+
 def test_bytes_that_are_no_text_are_refused() -> None:
     with pytest.raises(InvalidMessage):
         from_json(b"\xff\xfe\x00")

@@ -139,6 +139,8 @@ def from_json(text: str | bytes) -> Control:
         message: Control = checks[0](**{name: check(data[name]) for name, check in checks[1].items()})
     except _Bad as error:
         raise InvalidMessage(f"{kind} message has a bad field: {error}") from None
+    except RecursionError:  # what could just be read may be nested too deeply to be measured
+        raise InvalidMessage(f"{kind} message is nested too deeply") from None
     return message
 
 
