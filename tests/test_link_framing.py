@@ -81,6 +81,17 @@ def test_a_lost_fragment_costs_its_message_and_no_other() -> None:
     assert reassembler.incomplete == 1  # of 3, 13, 23 and 33 only the first is older than a second
 
 
+def test_message_id_that_comes_again_after_65536_messages_is_another_message() -> None:
+    reassembler = Reassembler()
+    for number, now_ms in ((7, 0.0), (7 + 65_536, 2_185_000.0)):
+        first, second = (parse_message(datagram) for datagram in split_message(bytes(2000), number))
+        assert isinstance(first, Fragment) and isinstance(second, Fragment)
+        assert reassembler.add(first, now_ms) is None
+        assert reassembler.add(second, now_ms) == bytes(2000)
+        assert reassembler.add(first, now_ms + 500.0) is None  # a copy on its way
+    assert len(reassembler._partial) == 0
+
+
 def test_fragments_that_never_complete_take_bounded_memory() -> None:
     reassembler = Reassembler(max_partial=4)
     for message_id in range(10_000):

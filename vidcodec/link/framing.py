@@ -205,14 +205,14 @@ class Reassembler:
     """Joins fragments that come late, twice or in any order, in bounded memory and time.
 
     At most `max_partial` messages are kept (oldest dropped first) and none for longer than `max_age_ms`; of each id
-    already completed the late copies are ignored.
+    already completed the copies that come within that time are ignored, and no longer, because ids come again.
     """
 
     def __init__(self, max_partial: int = 4, max_age_ms: float = 1000.0) -> None:
         self._max_partial = max_partial
         self._max_age_ms = max_age_ms
         self._partial: OrderedDict[int, _Partial] = OrderedDict()
-        self._done: OrderedDict[int, None] = OrderedDict()
+        self._done: OrderedDict[int, float] = OrderedDict()
         self.incomplete = 0
 
     def add(self, fragment: Fragment, now_ms: float) -> bytes | None:
@@ -231,7 +231,7 @@ class Reassembler:
         if len(partial.parts) < partial.count:
             return None
         del self._partial[fragment.message_id]
-        self._done[fragment.message_id] = None
+        self._done[fragment.message_id] = now_ms
         if len(self._done) > 4 * self._max_partial:
             self._done.popitem(last=False)
         return b"".join(partial.parts[index] for index in range(partial.count))
@@ -240,8 +240,10 @@ class Reassembler:
         while self._partial:
             oldest = next(iter(self._partial))
             if now_ms - self._partial[oldest].started_ms <= self._max_age_ms:
-                return
+                break
             self._drop(oldest)
+        while self._done and now_ms - next(iter(self._done.values())) > self._max_age_ms:
+            self._done.popitem(last=False)
 
     def _drop(self, message_id: int) -> None:
         del self._partial[message_id]

@@ -16,7 +16,7 @@ export const STATUS = { RECEIVED: 0, OK: 1, DAMAGED: 2, MISSING_REFERENCE: 3 };
 export class Reassembler {
   constructor() {
     this.partial = new Map();
-    this.done = [];
+    this.done = new Map(); // id to when it was completed; ids come again after 65,536 messages
   }
 
   // One message (Uint8Array) to the packets that it completes.
@@ -41,7 +41,8 @@ export class Reassembler {
       throw new DamagedPacket("fragment that does not fit the format");
     }
     for (const [key, { startedMs }] of this.partial) if (nowMs - startedMs > MAX_AGE_MS) this.partial.delete(key);
-    if (this.done.includes(id)) return null;
+    for (const [key, atMs] of this.done) if (nowMs - atMs > MAX_AGE_MS) this.done.delete(key);
+    if (this.done.has(id)) return null;
     let entry = this.partial.get(id);
     if (!entry || entry.count !== count) {
       this.partial.delete(id);
@@ -52,7 +53,8 @@ export class Reassembler {
     entry.parts.set(index, data.subarray(FRAGMENT_HEADER_BYTES));
     if (entry.parts.size < count) return null;
     this.partial.delete(id);
-    this.done = [...this.done, id].slice(-4 * MAX_PARTIAL);
+    this.done.set(id, nowMs);
+    if (this.done.size > 4 * MAX_PARTIAL) this.done.delete(this.done.keys().next().value);
     const parts = Array.from({ length: count }, (_, i) => entry.parts.get(i));
     const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
     let position = 0;
