@@ -228,3 +228,14 @@ def test_queue_that_stood_before_the_first_frame_is_seen_where_clocks_were_compa
 def test_path_that_is_free_for_long_keeps_its_call() -> None:
     run = call("delay=20", seconds=400.0, most_kbps=1e9)  # so it is used up to the highest rate, and never queues
     assert run.rates[-1][1] > 1000.0 and run.delay_ms(0.95) < 100.0
+
+
+@pytest.mark.parametrize("step_ms", [0.0, -33.0])
+def test_peer_whose_clock_stands_still_or_goes_back_is_held_in_bounded_memory(step_ms: float) -> None:
+    estimator = BandwidthEstimator(150.0)
+    for number in range(2000):
+        sent_ms = 33.0 * number
+        estimator.acknowledged(sent_ms, 1e6 + step_ms * number, 200, sent_ms + 50.0)
+    assert len(estimator._samples) <= 256 and len(estimator._fates) <= 256
+    assert len(estimator.detector._samples) <= 256
+    assert 20.0 <= estimator.rate_kbps <= 50_000.0

@@ -13,6 +13,7 @@ from itertools import accumulate
 from vidcodec.link.pacing import WindowedMinimum
 
 RATE_WINDOW_MS = 600.0
+MAX_SAMPLES = 256  # 240 frames a second for longer than the window: only a peer whose clock stands still has more
 TREND_WINDOW_MS = 400.0
 PERSISTENCE = 4  # frames
 LOSS_WINDOW_MS = 3000.0
@@ -139,7 +140,7 @@ class BandwidthEstimator:
         self.detector = DelayDetector()
         self._min_kbps = min_kbps
         self._max_kbps = max_kbps
-        self._samples: deque[_Sample] = deque()
+        self._samples: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
         self._fates: deque[tuple[float, bool]] = deque()
         self._capacity_kbps: float | None = None
         self._lowered_ms = float("-inf")
