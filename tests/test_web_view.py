@@ -21,7 +21,7 @@ from yarl import URL
 from vidcodec.errors import UsageError
 from vidcodec.link.server import load_tls
 from vidcodec.web import Change, WebView, call_controls
-from vidcodec.web.page import WINDOW
+from vidcodec.web.page import WINDOW, Page
 from vidcodec.web.pixels import make_frame
 from vidcodec.web.samples import MAX_ROWS, SERIES, Samples, plain
 from vidcodec.web.server import MAX_PAGES, STATIC, load_files
@@ -158,6 +158,44 @@ async def test_slow_page_gets_the_newest_frame(view: WebView) -> None:
             numbers.append(struct.unpack("<I", (await opened.receive_bytes(timeout=2))[:4])[0])
             await opened.send_json({"type": "drawn"})
         assert numbers == sorted(numbers) and numbers[-1] == 49
+
+
+class SlowSocket:
+    """A page that takes one message each time it is told to."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.taken: list[object] = []
+        self.room = asyncio.Semaphore(0)
+
+    async def send_str(self, text: str) -> None:
+        await self.room.acquire()
+        self.taken.append(text)
+
+    send_bytes = send_str
+
+
+async def test_slow_page_hears_of_a_new_call_before_anything_of_it_and_of_nothing_older() -> None:
+    socket_ = SlowSocket()
+    page = Page(socket_)  # type: ignore[arg-type]
+    pump = asyncio.create_task(page.pump())
+    page.offer_text("hello", "hello 1")
+    await asyncio.sleep(0.01)  # the page is stuck from here on
+    page.offer_text("settings", "settings 1")
+    page.offer_text("end", "end 1")
+    page.offer_frame(make_frame(1, [picture(1)], 1))
+    page.begin("hello 2")
+    page.offer_text("settings", "settings 2")
+    page.begin("hello 3")
+    page.offer_text("figures", "figures 3")
+    page.offer_text("settings", "settings 3")
+    page.offer_text("figures", "figures 3, newer")
+    for _ in range(10):
+        socket_.room.release()
+    await eventually(lambda: len(socket_.taken) >= 4)
+    pump.cancel()
+    assert socket_.taken == ["hello 1", "hello 3", "settings 3", "figures 3, newer"]
 
 
 async def test_page_opened_late_sees_the_picture_and_the_past(view: WebView) -> None:

@@ -34,8 +34,15 @@ class Page:
         if self._undrawn < WINDOW:
             self._wake.set()
 
+    def begin(self, hello: str) -> None:
+        """Another call: what still waits is of the one before, whose pictures may stand in other panels."""
+        self._texts.clear()
+        self._frame = None
+        self.offer_text("hello", hello)
+
     def offer_text(self, kind: str, text: str) -> None:
-        """Send this text next, instead of the one of the same kind that still waits."""
+        """Send this text after those that wait, instead of the one of the same kind among them."""
+        self._texts.pop(kind, None)  # in its old place it would overtake what was offered since, such as a new hello
         self._texts[kind] = text
         self._wake.set()
 

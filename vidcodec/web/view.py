@@ -152,7 +152,9 @@ class WebView:
         self._samples = Samples()
         self._figures = self._end = ""
         self._settings = {}
-        self._offer_all("hello", self._hello())
+        hello = self._hello()
+        for page in self._server.pages:
+            page.begin(hello)
 
     def _publish_settings(self, settings: Mapping[str, Any]) -> None:
         self._settings |= settings
