@@ -191,7 +191,7 @@ async def test_slow_body_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_connections_that_never_send_a_request_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ConnectionGuard.__init__, "__defaults__", (0.5, 8))
+    monkeypatch.setattr(ConnectionGuard.__init__, "__defaults__", (0.5, 8, frozenset()))
     with ReceiverServer("127.0.0.1:0", HELLO) as server:
         idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
         for _, writer in idle:

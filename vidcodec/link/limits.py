@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Set as AbstractSet
 
 from aiohttp.web import Server
 
@@ -32,22 +33,34 @@ class ConnectionGuard:
     """Ends HTTP connections that stay too long or are too many: a call needs one of them, for a moment.
 
     aiohttp waits for ever for the headers of a request.
+
+    Args:
+        server: whose connections.
+        longest_s: how long one may last.
+        most: how many there may be.
+        spared: those that have shown what they are for; neither ended nor counted. May change while this runs.
     """
 
-    def __init__(self, server: Server, longest_s: float = 15.0, most: int = 64) -> None:
+    def __init__(
+        self, server: Server, longest_s: float = 15.0, most: int = 64, spared: AbstractSet[object] = frozenset()
+    ) -> None:
         self._server = server
         self._longest_s = longest_s
         self._most = most
+        self._spared = spared
         self._since: dict[object, float] = {}
 
     def check(self, now_s: float) -> None:
         """End what is too old, and the oldest of too many."""
-        connections = self._server.connections
+        connections = [each for each in self._server.connections if each not in self._spared]
         self._since = {each: self._since.get(each, now_s) for each in connections}
         by_age = sorted(connections, key=lambda each: self._since[each])
         for place, connection in enumerate(by_age):
             if now_s - self._since[connection] > self._longest_s or place < len(by_age) - self._most:
+                transport = connection.transport
                 connection.force_close()
+                if transport is not None:
+                    transport.abort()  # closing would wait for a peer that reads nothing
 
     async def run(self) -> None:
         """Check once a second until cancelled."""

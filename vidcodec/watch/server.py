@@ -87,7 +87,7 @@ class WatchServer:
         self._sessions: dict[str, SenderSession] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lock = threading.Lock()
-        self._listener = Listener(self._application(), listen, "--watch", tls, CONNECTION_S)
+        self._listener = Listener(self._application(), listen, "--watch", tls, longest_s=CONNECTION_S)
 
     @property
     def url(self) -> str:

@@ -14,10 +14,12 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from vidcodec.errors import UsageError
 from vidcodec.link.limits import AttemptLimit, ConnectionGuard
@@ -31,6 +33,9 @@ log = logging.getLogger("vidcodec.web")
 STATIC = Path(__file__).parent / "static"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 MAX_PAGES = 8
+CONNECTION_S = 60.0
+"""For a connection that brings files; a page that is let in keeps its WebSocket."""
+
 HEARTBEAT_S = 10.0
 GOODBYE_S = 0.5
 CLOSE_S = 5.0
@@ -66,6 +71,10 @@ class PageServer:
         secure: served by https, so that the cookie is for https only.
         on_open: called with each new page, before anything is sent to it.
         on_text: called with each text message of a page.
+
+    Attributes:
+        pages: those that are open.
+        let_in: their connections.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class PageServer:
         on_text: Callable[[Page, str], object],
     ) -> None:
         self.pages: set[Page] = set()
+        self.let_in: set[object] = set()
         self._token = token
         self._secure = secure
         self._session = secrets.token_urlsafe(32)
@@ -137,6 +147,7 @@ class PageServer:
         await socket.prepare(request)
         page = Page(socket)
         self.pages.add(page)
+        self.let_in.add(request.protocol)
         self._sockets[socket] = request.transport
         pump = asyncio.create_task(_until_gone(page))
         try:
@@ -148,6 +159,7 @@ class PageServer:
                 self._on_text(page, message.data)
         finally:
             self.pages.discard(page)
+            self.let_in.discard(request.protocol)
             self._sockets.pop(socket, None)
             pump.cancel()
         return socket
@@ -174,7 +186,8 @@ class Listener:
         listen: `HOST:PORT`; port 0 takes a free one.
         option: what the user gave `listen` with.
         tls: to serve https.
-        longest_s: how long a connection may last; None for ever.
+        longest_s: how long a connection may last.
+        spared: connections that may last longer.
 
     Attributes:
         loop: the thread's event loop.
@@ -190,12 +203,14 @@ class Listener:
         listen: str,
         option: str,
         tls: ssl.SSLContext | None = None,
-        longest_s: float | None = None,
+        *,
+        longest_s: float = CONNECTION_S,
+        spared: AbstractSet[object] = frozenset(),
     ) -> None:
         self.host, self.port = parse_listen(listen)
         self._tls = tls
         self._longest_s = longest_s
-        self._guard: asyncio.Task[None] | None = None
+        self._spared = spared
         self.loop = LoopThread(f"vidcodec{option.replace('--', '-')}")
         try:
             self._runner = self.loop.run(self._start(app))
@@ -208,7 +223,9 @@ class Listener:
             raise
 
     async def _start(self, app: web.Application) -> web.AppRunner:
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        http_log = logging.getLogger("vidcodec.web.http")
+        http_log.addFilter(_is_our_fault)
+        runner = web.AppRunner(app, access_log=None, logger=http_log, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, self.host, self.port, ssl_context=self._tls, reuse_address=True).start()
@@ -216,9 +233,9 @@ class Listener:
             await runner.cleanup()
             raise
         self.port = int(runner.addresses[0][1])
-        if self._longest_s is not None and runner.server is not None:
-            guard = ConnectionGuard(runner.server, self._longest_s)
-            self._guard = asyncio.get_running_loop().create_task(guard.run())
+        assert runner.server is not None  # set up above
+        guard = ConnectionGuard(runner.server, self._longest_s, spared=self._spared)
+        self._guard = asyncio.get_running_loop().create_task(guard.run())
         return runner
 
     def close(self) -> None:
@@ -230,6 +247,11 @@ class Listener:
                 log.warning("a connection of the page would not end; it is cut")
             finally:
                 self.loop.stop()
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Whether a line of aiohttp's log is worth one: it writes a traceback for each request that is no HTTP."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def listening_reason(error: OSError) -> str:

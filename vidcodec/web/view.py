@@ -69,7 +69,7 @@ class WebView:
         self._settings: dict[str, Any] = {}
         self._end = ""
         self._server = PageServer(self.token, tls is not None, self._opened, self._received)
-        self._listener = Listener(self._server.application(), listen, "--web", tls)
+        self._listener = Listener(self._server.application(), listen, "--web", tls, spared=self._server.let_in)
         self._loop = self._listener.loop
 
     @property
