@@ -19,8 +19,10 @@ from test_link_server import self_signed
 from yarl import URL
 
 from vidcodec.errors import UsageError
+from vidcodec.link.limits import ConnectionGuard
 from vidcodec.link.server import load_tls
 from vidcodec.web import Change, WebView, call_controls
+from vidcodec.web.callpage import CallPage
 from vidcodec.web.page import WINDOW, Page
 from vidcodec.web.pixels import make_frame
 from vidcodec.web.samples import MAX_ROWS, SERIES, Samples, plain
@@ -355,3 +357,51 @@ def test_vendored_files_are_those_that_their_readme_names() -> None:
     for name, expected in sums.items():
         assert hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest() == expected
     assert "/vendor/uPlot.esm.js" in load_files()
+
+
+async def test_connections_that_ask_for_nothing_are_ended_and_an_open_page_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ConnectionGuard.__init__, "__defaults__", (15.0, 8, frozenset()))
+    with WebView("127.0.0.1:0", token=TOKEN) as view:
+        async with visitor(view) as http, http.ws_connect(address(view, "/pixels"), headers=origin(view)) as page:
+            assert (await page.receive_json(timeout=5.0))["type"] == "hello"
+            idle = [await asyncio.open_connection("127.0.0.1", view.port) for _ in range(20)]
+            for _, writer in idle:
+                writer.write(b"GET / HTTP/1.1\r\n")
+            ends = [asyncio.create_task(reader.read()) for reader, _ in idle]
+            await eventually(lambda: sum(end.done() for end in ends) >= 12)
+            view.figures({"time_s": 1.0})
+            assert (await page.receive_json(timeout=5.0))["type"] == "figures"
+            assert view.page_count == 1
+            for (_, writer), end in zip(idle, ends, strict=True):
+                writer.close()
+                end.cancel()
+
+
+async def test_request_that_is_no_http_leaves_no_traceback_in_the_log(
+    view: WebView, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", view.port)
+    writer.write(b"GET / HTTP/1.1\r\nno header\r\n\r\n")
+    assert b" 400 " in await asyncio.wait_for(reader.readline(), 5.0)
+    writer.close()
+    assert caplog.records == []
+
+
+async def test_settings_of_a_hostile_sender_do_not_pile_up() -> None:
+    page = CallPage("127.0.0.1:0", "receiver", TOKEN)
+    try:
+        page.begin(("ours",), lambda _: None, lambda: None)
+        view = page._view
+        assert view is not None
+        for turn in range(50):
+            names = {f"name{turn}_{each}": "x" * 1000 for each in range(30)}
+            page.heard(
+                {"offer": {"pause": True, "crop": True}, "settings": {**names, "pause": True, "crop": "y" * 999}}
+            )
+        page.heard({"offer": {"pause": True, "crop": True}, "settings": {"crop": "face", "pause": [[1]]}})
+        await eventually(lambda: view._settings.get("crop") == "face")
+        assert view._settings == {"pause": True, "crop": "face"}
+    finally:
+        page.close()

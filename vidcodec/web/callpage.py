@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 LATE_S = 0.25
 """When no frame was measured for this long, ours is shown without waiting for the pictures to compare with."""
 
-MAX_SETTINGS = 40
+MAX_WORD, MAX_NUMBER = 32, 1e9
 REFRESH = Action("refresh", "Refresh")
 RECORD = Switch("record", "Record")
 
@@ -69,6 +69,7 @@ class CallPage:
         self._record: Callable[[bool], object] | None = None
         self._recording = False
         self._offer: object = None
+        self._steered: frozenset[str] = frozenset()
         self._measured_s = 0.0
         self._figures = CallFigures(0.0)
         self._label = ""
@@ -97,6 +98,7 @@ class CallPage:
         self._wish, self._refresh, self._record = wish, refresh, record
         self._recording = record is not None
         self._offer = None
+        self._steered = frozenset()
         self._measured_s = time.monotonic()
         self._figures = CallFigures(self._measured_s)
         self._label = ""
@@ -118,12 +120,14 @@ class CallPage:
             if offer != self._offer and isinstance(offer, Mapping):
                 own = self._own_controls
                 names = {control.name for control in own}
-                view.offer([*(control for control in offered_controls(offer) if control.name not in names), *own])
-                self._offer = offer
+                offered = [control for control in offered_controls(offer) if control.name not in names]
+                view.offer([*offered, *own])
+                self._offer, self._steered = offer, frozenset(control.name for control in offered)
         except UsageError as error:
             log.warning("the sender's controls are unusable: %s", error)
             return
-        view.settings(dict(list(steering["settings"].items())[:MAX_SETTINGS]) | self._own_settings)
+        stand = {name: value for name, value in steering["settings"].items() if name in self._steered}
+        view.settings({name: value for name, value in stand.items() if _is_setting(value)} | self._own_settings)
 
     def shown(self, number: int, picture: Picture) -> None:
         """A frame was shown. With nothing to compare it with, or late, it goes to the page at once."""
@@ -189,3 +193,10 @@ class CallPage:
                 self._view.settings(self._own_settings)
         else:
             wish(change)
+
+
+def _is_setting(value: object) -> bool:
+    """Whether a control could stand at this. The page keeps what it is told, so nothing else may get there."""
+    if isinstance(value, str):
+        return len(value) <= MAX_WORD
+    return value is None or (isinstance(value, int | float) and abs(value) <= MAX_NUMBER)
