@@ -207,6 +207,17 @@ def test_handler_that_fails_or_blocks_forever_in_close_does_not_end_the_session(
         assert eventually(lambda: len(seen.frames) == 2)
 
 
+@pytest.mark.parametrize("method", ["lost", "acknowledge", "resend"])
+def test_link_that_fails_ends_the_session_and_says_so(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pair() as (link, _, seen, _server):
+        monkeypatch.setattr(link._session.flow, method, lambda *_: 2.0**10_000)
+        link.send_frame(0, packet(0))
+        assert eventually(lambda: seen.sender_closed, 3.0)
+        assert "OverflowError" in str(seen.sender_closed[0].error) and "OverflowError" in caplog.text
+
+
 def test_no_task_and_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(threading.enumerate())
     left: list[list[str]] = []

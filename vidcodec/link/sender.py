@@ -96,7 +96,7 @@ class SenderSession(Session):
         for datagrams in self.flow.resend(now_ms):
             self.send_frames_message(datagrams)
         if self.flow.missing(now_ms):
-            self._repair_timer = self.opened.get_loop().call_later(QUICK_MS / 1000.0, self._repair)
+            self._repair_timer = self.opened.get_loop().call_later(QUICK_MS / 1000.0, self._guarded(self._repair))
 
     def _message(self, message: Control) -> None:
         if isinstance(message, Refresh):

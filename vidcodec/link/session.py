@@ -82,15 +82,15 @@ class Session(ABC):
         assert pc.sctp is not None  # the channels made it
         self._sctp = pc.sctp
         self._cancel_sack = tune(pc.sctp)
-        self._frames.on("message", self._on_frames)
-        self._control.on("message", self._on_control)
+        self._frames.on("message", self._guarded(self._on_frames))
+        self._control.on("message", self._guarded(self._on_control))
         self._control.on("open", self._on_open)
         pc.on("connectionstatechange", self._on_state)
         pc.on(
             "datachannel",
             lambda channel: self.end(PeerError("peer opened a channel that is not in the protocol")),
         )
-        self._tick_task = loop.create_task(self._tick())
+        self._tick_task = loop.create_task(self._keep_ticking())
         # Nobody may be waiting for this one when it fails.
         self.opened.add_done_callback(lambda future: future.cancelled() or future.exception())
 
@@ -256,6 +256,25 @@ class Session(ABC):
             )
             log.debug("traceback", exc_info=True)
 
+    def _guarded(self, work: Callable[..., object]) -> Callable[..., None]:
+        """`work`, whose failure ends the session instead of going to a library or a timer that would hide it."""
+
+        def guarded(*args: object) -> None:
+            try:
+                work(*args)
+            except Exception as error:  # a mistake of ours: nothing that a peer sends may raise
+                self._failed(error)
+
+        return guarded
+
+    def _failed(self, error: Exception) -> None:
+        """The link itself made a mistake: said and over, so that the program can connect again."""
+        if self.closed.done():
+            return
+        log.error("the link failed and ends this session: %s: %s", type(error).__name__, error)
+        log.debug("traceback", exc_info=error)
+        self.end(PeerError(f"the link itself failed ({type(error).__name__}: {error})"))
+
     def _complain(self, kind: str, text: str) -> None:
         """Count bad input, and log each kind of it once a session."""
         self.counters.invalid_messages_received += 1
@@ -353,6 +372,12 @@ class Session(ABC):
     async def _end_after_flush(self, error: PeerError) -> None:
         await self._flush()
         self.end(error)
+
+    async def _keep_ticking(self) -> None:
+        try:
+            await self._tick()
+        except Exception as error:  # without its ticks a session would neither notice losses nor its own end
+            self._failed(error)
 
     async def _tick(self) -> None:
         while not self.closed.done():
