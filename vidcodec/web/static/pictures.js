@@ -62,6 +62,7 @@ export class Pictures {
 
   setPanels(names) {
     if (names.join() === this.panels.map((panel) => panel.name).join()) return;
+    this.waiting = null; // of another call, where each place in it may have been another panel
     for (const { figure } of this.panels) this.seen.forget(figure);
     this.section.replaceChildren();
     this.section.style.setProperty("--panels", names.length);
@@ -102,6 +103,11 @@ export class Pictures {
   }
 
   draw() {
+    if (this.waiting) this.show();
+    for (; this.undrawn > 0; this.undrawn -= 1) this.onDrawn();
+  }
+
+  show() {
     const frame = parseFrame(this.waiting);
     let from = HEADER_BYTES;
     this.panels.forEach((panel, index) => {
@@ -112,7 +118,6 @@ export class Pictures {
     });
     this.number = frame.number;
     this.section.dataset.number = frame.number;
-    for (; this.undrawn > 0; this.undrawn -= 1) this.onDrawn();
   }
 
   // Paint what a panel was given last, if that has not been done.
