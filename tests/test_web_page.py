@@ -254,6 +254,35 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(page: Any) -> None
     assert headings[0].startswith("vidcodec") and "Numbers" in headings
 
 
+def test_address_with_half_a_token_asks_for_the_token(browser: Any, feed: Feed) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(feed.view.url.partition("#")[0] + "#token=%zz")
+    eventually(page.get_by_label("Address or token").is_visible, page)
+    assert "refused" in page.get_by_role("alert").first.inner_text()
+    context.close()
+
+
+def test_frame_of_one_call_is_not_painted_into_the_panels_of_the_next(page: Any) -> None:
+    found = page.evaluate("""async () => {
+        const { Pictures } = await import("/pictures.js");
+        let drawn = 0;
+        const section = document.createElement("section");
+        const pictures = new Pictures(section, () => { drawn += 1; });
+        pictures.setPanels(["ours"]);
+        const frame = new DataView(new ArrayBuffer(12 + 3 * 4 * 4));
+        frame.setUint32(0, 7, true);
+        frame.setUint16(4, 4, true);
+        frame.setUint16(6, 4, true);
+        frame.setUint8(8, 1);
+        pictures.push(frame.buffer);
+        pictures.setPanels(["original", "ours", "baseline"]);
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        return [drawn, pictures.number, pictures.panels.filter((panel) => panel.image).length];
+    }""")
+    assert found == [1, None, 0]  # it is acknowledged, so that the next one comes
+
+
 def test_page_without_a_call_says_so_and_shows_no_black_wall(browser: Any) -> None:
     with WebView(title="receiver", panels=("ours",), controls=call_controls(refresh=True)) as view:
         context = browser.new_context(viewport={"width": 1280, "height": 900})

@@ -170,7 +170,11 @@ setInterval(async () => {
 
 const tokenOf = (text) => {
   const match = /[#?&]token=([^&\s]+)/.exec(text);
-  return match ? decodeURIComponent(match[1]) : text.trim();
+  try {
+    return match ? decodeURIComponent(match[1]) : text.trim();
+  } catch {
+    return match[1]; // cut in a wrong place: no token, which the sender says
+  }
 };
 
 byId("login").addEventListener("submit", (event) => {

@@ -105,6 +105,7 @@ export class Controls {
   offer(controls) {
     for (const { field } of this.fields.values()) field.remove();
     this.fields.clear();
+    this.refused.textContent = ""; // it was of what was offered before
     for (const control of [...controls].reverse()) {
       const made = KINDS[control.kind](control, (value) => {
         this.refused.textContent = "";

@@ -8,7 +8,11 @@ const LONGEST_WAIT_MS = 8000;
 
 export function tokenOf(text) {
   const match = /[#?&]token=([^&\s]+)/.exec(text);
-  return match ? decodeURIComponent(match[1]) : text.trim();
+  try {
+    return match ? decodeURIComponent(match[1]) : text.trim();
+  } catch {
+    return match[1]; // cut in a wrong place: no token, which the server says
+  }
 }
 
 // True for the right token, false for a wrong one; throws when the server cannot say.
