@@ -389,7 +389,7 @@ async def test_request_that_is_no_http_leaves_no_traceback_in_the_log(
     assert caplog.records == []
 
 
-async def test_settings_of_a_hostile_sender_do_not_pile_up() -> None:
+async def test_settings_of_a_hostile_sender_do_not_pile_up(caplog: pytest.LogCaptureFixture) -> None:
     page = CallPage("127.0.0.1:0", "receiver", TOKEN)
     try:
         page.begin(("ours",), lambda _: None, lambda: None)
@@ -401,6 +401,9 @@ async def test_settings_of_a_hostile_sender_do_not_pile_up() -> None:
                 {"offer": {"pause": True, "crop": True}, "settings": {**names, "pause": True, "crop": "y" * 999}}
             )
         page.heard({"offer": {"pause": True, "crop": True}, "settings": {"crop": "face", "pause": [[1]]}})
+        for unsound in ({"settings": 1}, {"offer": {"pause": 3}, "settings": {}}, None) * 20:
+            page.heard(unsound)
+        assert len(caplog.records) == 1
         await eventually(lambda: view._settings.get("crop") == "face")
         assert view._settings == {"pause": True, "crop": "face"}
     finally:

@@ -70,6 +70,7 @@ class CallPage:
         self._recording = False
         self._offer: object = None
         self._steered: frozenset[str] = frozenset()
+        self._complained = False
         self._measured_s = 0.0
         self._figures = CallFigures(0.0)
         self._label = ""
@@ -99,6 +100,7 @@ class CallPage:
         self._recording = record is not None
         self._offer = None
         self._steered = frozenset()
+        self._complained = False
         self._measured_s = time.monotonic()
         self._figures = CallFigures(self._measured_s)
         self._label = ""
@@ -108,13 +110,12 @@ class CallPage:
             self._view.settings(self._own_settings)
 
     def heard(self, steering: object) -> None:
-        """The sender says what it offers and what it stands at. Anything unsound is logged and ignored."""
+        """The sender says what it offers and what it stands at. Anything unsound is ignored, and logged once a call."""
         view = self._view
         if view is None:
             return
         if not isinstance(steering, Mapping) or not isinstance(steering.get("settings"), Mapping):
-            log.warning("the sender's settings are unusable")
-            return
+            return self._complain("the sender's settings are unusable")
         offer = steering.get("offer")
         try:
             if offer != self._offer and isinstance(offer, Mapping):
@@ -124,8 +125,7 @@ class CallPage:
                 view.offer([*offered, *own])
                 self._offer, self._steered = offer, frozenset(control.name for control in offered)
         except UsageError as error:
-            log.warning("the sender's controls are unusable: %s", error)
-            return
+            return self._complain(f"the sender's controls are unusable: {error}")
         stand = {name: value for name, value in steering["settings"].items() if name in self._steered}
         view.settings({name: value for name, value in stand.items() if _is_setting(value)} | self._own_settings)
 
@@ -179,6 +179,12 @@ class CallPage:
     @property
     def _own_settings(self) -> dict[str, Any]:
         return {} if self._record is None else {RECORD.name: self._recording}
+
+    def _complain(self, text: str) -> None:
+        """Once a call: a sender may say it hundreds of times a second."""
+        if not self._complained:
+            self._complained = True
+            log.warning("%s", text)
 
     def _changed(self, change: Change) -> None:
         wish, refresh = self._wish, self._refresh
