@@ -1,5 +1,6 @@
 """What `--watch` lets in and what not, without a browser."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from sender.options import check_options, make_parser
 from vidcodec.errors import InputError, PeerError, UsageError
 from vidcodec.link import Hello, LinkOptions, SenderHandlers
 from vidcodec.link.ice import check_sdp
+from vidcodec.link.sender import SenderSession
 from vidcodec.watch.export import copy_runtime
 from vidcodec.watch.files import RUNTIME_FILES, STATIC, WatchFiles
-from vidcodec.watch.server import WatchServer, reveal
+from vidcodec.watch.server import Wanted, WatchServer, reveal
 
 SHA256 = "ab" * 32
 OFFER = "\r\n".join(
@@ -71,6 +73,26 @@ async def test_what_is_no_offer_is_refused(server: WatchServer) -> None:
 async def test_browser_that_comes_before_the_call_is_told_to_wait(server: WatchServer) -> None:
     status, text = await ask(server, "POST", "/whep", server.token, OFFER)
     assert status == 409 and "not begun" in text
+
+
+async def test_viewer_that_leaves_as_soon_as_it_greeted_makes_room_for_the_next(
+    server: WatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def greeted_and_gone(self: SenderSession) -> Hello:
+        self.accept(self.hello)
+        self.end(PeerError("gone"))
+        return self.hello
+
+    monkeypatch.setattr(SenderSession, "wait_opened", greeted_and_gone)
+    hello = Hello(1, "s-1", SHA256)
+    server._wanted = wanted = Wanted(hello, LinkOptions(), SenderHandlers())
+    assert (await ask(server, "POST", "/whep", server.token, OFFER))[0] == 201
+    for _ in range(200):
+        if server._wanted is wanted and not server._sessions:
+            break
+        await asyncio.sleep(0.02)
+    assert server._wanted is wanted and server._sessions == {}
+    assert server._links.empty()  # nobody is handed a call that is over
 
 
 async def test_only_files_of_the_page_are_served(server: WatchServer) -> None:

@@ -204,10 +204,22 @@ class WatchServer:
 
     async def _open(self, name: str, session: SenderSession, loop: LoopThread, wanted: Wanted) -> None:
         """Wait until the viewer has greeted us, then hand the link over."""
+        ours = asyncio.get_running_loop()
+
+        def gone(_: object) -> None:
+            try:
+                ours.call_soon_threadsafe(self._sessions.pop, name, None)
+            except RuntimeError:  # the server was closed before the call was over
+                log.debug("a viewer left after the server had closed")
 
         async def open_up() -> Hello:
             try:
-                return await session.wait_opened()
+                peer = await session.wait_opened()
+                # On the session's own thread: it cannot end in between, and nobody hear of it.
+                if session.closed.done():
+                    raise PeerError("it left at once")
+                session.closed_callbacks += [wanted.handlers.on_closed, gone]
+                return peer
             except BaseException:
                 await session.finish()
                 raise
@@ -220,15 +232,6 @@ class WatchServer:
             await asyncio.to_thread(loop.stop)
             self._want_again(wanted)
             return
-        ours = asyncio.get_running_loop()
-
-        def gone(_: object) -> None:
-            try:
-                ours.call_soon_threadsafe(self._sessions.pop, name, None)
-            except RuntimeError:  # the server was closed before the call was over
-                log.debug("a viewer left after the server had closed")
-
-        session.closed_callbacks += [wanted.handlers.on_closed, gone]
         self._links.put(SenderLink(loop, session, WhipClient(self._target(self._listener.host, PAGE)), peer))
 
     async def _left(self, request: web.Request) -> web.Response:
