@@ -169,13 +169,15 @@ def test_what_is_sent_again_in_vain_rides_along_with_the_next_frame_and_makes_th
     assert resent(flow, 300.0) == [] and not flow.doubtful(300.0), "a later frame was decoded: it is of no use any more"
 
 
-def test_silence_has_everything_under_way_sent_again_in_one_message_three_times_a_frame() -> None:
+def test_silence_amid_bursts_has_everything_under_way_sent_again_in_one_message_three_times_a_frame() -> None:
     flow, _ = make(repair="auto")
     for number in range(20):
         send(flow, number, 33.0 * number)
         ack(flow, [number], 33.0 * number + 10.0, 33.0 * number + 5.0)
     for number in range(20, 23):
         send(flow, number, 33.0 * number)
+    for _ in range(6):
+        flow._repairs.lost(after_another=True)
     assert resent(flow, 33.0 * 22 + 2.0) == [], "a path that has lost nothing yet is narrow, or the machine is busy"
     flow._loss_ms = 0.0
     assert resent(flow, 33.0 * 19 + 50.0) == []
@@ -184,6 +186,37 @@ def test_silence_has_everything_under_way_sent_again_in_one_message_three_times_
     assert resent(flow, 33.0 * 22 + 13.0) == [[20, 21]]
     assert flow.doubtful(33.0 * 22 + 21.0)
     assert resent(flow, 33.0 * 22 + 40.0) == [[20, 21, 22]]
+
+
+def test_acknowledgement_that_was_written_after_a_frame_was_due_proves_its_loss() -> None:
+    flow, counters = make(repair="auto")
+    for number in range(20):
+        send(flow, number, 40.0 * number)
+        ack(flow, [number], 40.0 * number + 40.0, 40.0 * number + 20.0)
+    send(flow, 20, 800.0)
+    flow._loss_ms = 0.0  # the path loses
+    assert resent(flow, 840.0) == []
+    ack(flow, [19], 850.0, 780.0)
+    assert resent(flow, 850.0) == [], "that one could have been written before the frame arrived"
+    ack(flow, [19], 853.0, 780.0)
+    assert resent(flow, 853.0) == [[20]] and counters.messages_repeated == 1
+    assert resent(flow, 854.0) == []
+    ack(flow, [19], 890.0, 780.0)
+    assert resent(flow, 890.0) == [], "what was sent again was not due"
+    ack(flow, [19], 906.0, 780.0)
+    assert resent(flow, 906.0) == [[20]], "and now it was"
+
+
+def test_lost_acknowledgement_has_nothing_sent_again_where_losses_stand_alone() -> None:
+    flow, counters = make(repair="auto")
+    flow._loss_ms = 0.0
+    for number in range(40):
+        send(flow, number, 40.0 * number)
+        if number % 10 != 7:
+            ack(flow, [number - 1, number], 40.0 * number + 40.0, 40.0 * number + 20.0)
+        for part in range(4):
+            assert resent(flow, 40.0 * number + 10.0 * part) == []
+    assert counters.frames_repeated == 0
 
 
 def test_sending_again_stays_within_its_share_of_a_narrow_path() -> None:

@@ -155,6 +155,31 @@ def test_answers_to_the_first_frames_are_repeated_soon_because_the_sender_waits_
     assert queue.due_in_ms(60.0) == float("inf")
 
 
+def test_late_frame_is_told_on_a_path_that_loses_and_on_no_other() -> None:
+    queue = AckQueue()
+    for number in range(60):  # far enough apart for no repeat of the last one to be due otherwise
+        queue.arrived(number, 40.0 * number)
+        queue.take(40.0 * number)
+    assert queue.due_in_ms(40.0 * 59) == 150.0
+    now_ms = 40.0 * 61
+    queue.arrived(61, now_ms)
+    queue.take(now_ms)
+    told = []
+    for _ in range(10):
+        wait_ms = queue.due_in_ms(now_ms)
+        if wait_ms == float("inf"):
+            break
+        now_ms += wait_ms
+        told.append((round(now_ms - 40.0 * 61), queue.take(now_ms)[-1].number))
+    assert told == [(52, 61), (72, 61), (92, 61)], "when the next frame is late, and twice more"
+    queue.arrived(62, now_ms)
+    assert [entry.number for entry in queue.take(now_ms)][-1] == 62
+    queue.arrived(1000, now_ms + 20_000.0)
+    queue.arrived(1001, now_ms + 40_000.0)
+    queue.take(now_ms + 40_000.0)
+    assert queue.due_in_ms(now_ms + 40_000.0) == 150.0, "nothing was lost for a while"
+
+
 def test_bad_news_leaves_at_once_and_good_news_may_wait() -> None:
     queue = AckQueue()
     for number in range(4, 8):

@@ -22,6 +22,12 @@ IDLE_MS = 150.0
 FIRST_FRAMES, FIRST_IDLE_MS = 3, 30.0
 """The sender waits for the answers to a call's first frames: these are repeated sooner."""
 
+LATE_MS = 12.0
+"""A frame that is so much later than the last ones were apart is probably lost, on a path that loses."""
+
+LATE_REPEATS, LATE_EVERY_MS = 3, 20.0
+LOSING_MS = 15_000.0
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -36,6 +42,10 @@ class AckQueue:
     An arrival is due after `interval_ms` since the last message (0: at once), a verdict that needs help (damaged,
     missing reference) at once, and a good one rides along with the next arrival or leaves alone after 100 ms, after 15
     where the decoder is slow.
+
+    On a path that loses, the last message is repeated when the next frame is late. The sender learns from it that what
+    left a round trip ago is lost, a frame sooner than from the next arrival, and never takes a lost acknowledgement for
+    a lost frame.
     """
 
     def __init__(self, interval_ms: float = 0.0) -> None:
@@ -44,14 +54,32 @@ class AckQueue:
         self._arrivals = 0
         self._last_ms = float("-inf")
         self._due_ms = float("inf")
+        self._newest = -1
+        self._arrived_ms: float | None = None
+        self._apart_ms = 33.0
+        self._lost_ms = float("-inf")
+        self._late_ms = float("inf")
+        self._told_late = 0
 
     def arrived(self, number: int, now_ms: float) -> None:
         """A frame came in."""
         self._arrivals += 1
+        self._clock(number, now_ms)
         self._entries[number] = _Entry(FrameStatus.RECEIVED, now_ms)
         while len(self._entries) > 4 * MAX_ENTRIES:
             self._entries.popitem(last=False)
         self._due_ms = min(self._due_ms, max(now_ms, self._last_ms + self.interval_ms))
+
+    def _clock(self, number: int, now_ms: float) -> None:
+        """Note how far frames are apart, and whether one was left out."""
+        if number > self._newest:
+            if self._arrived_ms is not None:
+                frames = min(number - self._newest, 8)
+                self._apart_ms += (min((now_ms - self._arrived_ms) / frames, 200.0) - self._apart_ms) / 8.0
+                if number > self._newest + 1:
+                    self._lost_ms = now_ms
+            self._newest, self._arrived_ms, self._told_late = number, now_ms, 0
+            self._late_ms = float("inf")
 
     def again(self, number: int, now_ms: float) -> None:
         """A frame came a second time: the sender does not know that it is here."""
@@ -76,11 +104,21 @@ class AckQueue:
     def take(self, now_ms: float) -> list[AckEntry]:
         """The newest entries still to be sent, at most 32; each is handed out three times after its last change."""
         taken = [(number, entry) for number, entry in self._entries.items() if entry.sends_left > 0][-MAX_ENTRIES:]
+        if now_ms >= self._late_ms:
+            self._told_late += 1
+            taken = taken or [next(reversed(self._entries.items()))]
         for _, entry in taken:
-            entry.sends_left -= 1
+            entry.sends_left = max(0, entry.sends_left - 1)
         again = any(entry.sends_left > 0 for _, entry in taken)
         idle_ms = max(FIRST_IDLE_MS, self.interval_ms) if self._arrivals <= FIRST_FRAMES else IDLE_MS
-        self._due_ms = now_ms + idle_ms if again else float("inf")
+        self._late_ms = self._next_late_ms()
+        self._due_ms = min(now_ms + idle_ms if again else float("inf"), self._late_ms)
         if taken:
             self._last_ms = now_ms
         return [AckEntry(number % NUMBERS, entry.status, entry.received_ms) for number, entry in taken]
+
+    def _next_late_ms(self) -> float:
+        """When it will be worth saying that nothing came since the last frame; never on a path that loses nothing."""
+        if self._arrived_ms is None or self._arrived_ms - self._lost_ms > LOSING_MS or self._told_late >= LATE_REPEATS:
+            return float("inf")
+        return self._arrived_ms + self._apart_ms + LATE_MS + self._told_late * LATE_EVERY_MS

@@ -17,6 +17,7 @@ from vidcodec.link.framing import (
     AckEntry,
     Acks,
     FrameStatus,
+    group_packets,
     join_packets,
     split_message,
 )
@@ -36,17 +37,19 @@ LOSING_MS = 15_000.0
 class _Sent:
     """A frame that left.
 
-    `wire_bytes` is 0 for one that shared the message of a later one; `repeated_with` are the later frames whose
-    messages carried it again.
+    `wire_bytes` is 0 for one that shared the message of a later one, whose size is `message_bytes` for all in it;
+    `repeated_with` are the later frames whose messages carried it again; `lost` stays when a repair arrives.
     """
 
     sent_ms: float
     wire_bytes: int
     packet: bytes
+    message_bytes: int
     status: FrameStatus | None = None
     repeated_with: list[int] = field(default_factory=list)
     resends: int = 0
     resent_ms: float = 0.0
+    lost: bool = False
 
 
 class Flow:
@@ -82,6 +85,7 @@ class Flow:
         self._loss_ms = float("-inf")
         self._arrival_ms: float | None = None
         self._acknowledged = -1
+        self._covered_ms = float("-inf")
 
     @property
     def is_open(self) -> bool:
@@ -142,7 +146,7 @@ class Flow:
             for number, packet in frames:
                 size = whole if number == newest else 0
                 self.window.sent(Flight(number, size, now_ms))
-                self._sent[number] = _Sent(now_ms, size, packet)
+                self._sent[number] = _Sent(now_ms, size, packet, whole)
             self._repairs.sent(now_ms)
             while len(self._sent) > REMEMBERED_FRAMES:
                 self._sent.popitem(last=False)
@@ -166,6 +170,7 @@ class Flow:
         """
         news = []
         with self._lock:
+            self._covered_ms = max(self._covered_ms, self._repairs.covered_ms(now_ms, self.window.smoothed_rtt_ms))
             arrivals = {unwrap(entry.number, self._newest): entry.received_ms for entry in acks.entries}
             for entry in acks.entries:
                 number = unwrap(entry.number, self._newest)
@@ -223,29 +228,41 @@ class Flow:
             rtt_ms = self.window.smoothed_rtt_ms
             due = []
             for number, sent in missing:
-                gap = number < self._acknowledged
+                gap = self._proven_lost(number, sent, losing, now_ms)
                 if self._repairs.due(
                     sent.sent_ms, sent.resent_ms, sent.resends, now_ms, rtt_ms, gap=gap, silent=silent
                 ):
                     due.append((number, sent))
             messages: list[list[bytes]] = []
             spent = 0
-            for group in _grouped([sent.packet for _, sent in due]):
+            for group in group_packets([sent.packet for _, sent in due]):
                 datagrams = split_message(join_packets(group), self._message_id)
                 size = sum(wire_bytes(len(datagram)) for datagram in datagrams)
                 if not self._repairs.allow(size, self.window.rate_kbps, now_ms):
                     break
                 self._message_id += 1
                 messages.append(datagrams)
-                for number, sent in due[spent : spent + len(group)]:
-                    if not sent.resends and number < self._acknowledged:
-                        self._message_lost(now_ms)
+                for _, sent in due[spent : spent + len(group)]:
                     sent.resends, sent.resent_ms = sent.resends + 1, now_ms
                 spent += len(group)
                 self._counters.frames_repeated += len(group)
                 self._counters.messages_repeated += 1
                 self._counters.payload_bytes_sent += sum(map(len, group))
             return messages
+
+    def _proven_lost(self, number: int, sent: _Sent, losing: bool, now_ms: float) -> bool:
+        """Whether what was sent last of a missing frame is surely lost.
+
+        A later frame arrived, or, on a path that loses, an acknowledgement came that was written after this was due.
+        """
+        own_ms = sent.message_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
+        if not sent.lost and (number < self._acknowledged or (losing and sent.sent_ms + own_ms < self._covered_ms)):
+            sent.lost = True
+            before = self._sent.get(number - 1)
+            self._repairs.lost(before is not None and before.lost)
+            if not sent.resends:
+                self._message_lost(now_ms)
+        return sent.lost and (not sent.resends or (losing and sent.resent_ms + own_ms < self._covered_ms))
 
     def _riding(self, now_ms: float) -> dict[bytes, int]:
         """Packets that were sent again, once or in vain, and ride along with the next frame, oldest first."""
@@ -327,18 +344,3 @@ class Flow:
         self._loss_ms = now_ms
         if self.estimator is not None:
             self.estimator.lost(now_ms)
-
-
-def _grouped(packets: Sequence[bytes]) -> list[list[bytes]]:
-    """Packets as messages that fit a datagram each; a larger packet goes alone."""
-    groups: list[list[bytes]] = []
-    size = 0
-    for packet in packets:
-        room = len(packet) + 3
-        if groups and len(groups[-1]) < MAX_PACKETS and size + room <= MAX_DATAGRAM_BYTES:
-            groups[-1].append(packet)
-            size += room
-        else:
-            groups.append([packet])
-            size = 1 + room
-    return groups

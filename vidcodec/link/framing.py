@@ -101,6 +101,21 @@ def split_message(message: bytes, message_id: int) -> list[bytes]:
     ]
 
 
+def group_packets(packets: Sequence[bytes]) -> list[list[bytes]]:
+    """Packets as messages that fit a datagram each; a larger packet goes alone."""
+    groups: list[list[bytes]] = []
+    size = 0
+    for packet in packets:
+        room = len(packet) + 3
+        if groups and len(groups[-1]) < MAX_PACKETS and size + room <= MAX_DATAGRAM_BYTES:
+            groups[-1].append(packet)
+            size += room
+        else:
+            groups.append([packet])
+            size = 1 + room
+    return groups
+
+
 def join_acks(entries: Sequence[AckEntry], now_ms: float) -> bytes:
     """Put 1..63 acknowledgements into one message. An entry older than 6.5 s is given that age."""
     if not 1 <= len(entries) <= MAX_ACKS:

@@ -1,11 +1,12 @@
 """When a missing frame is sent again. A pure class that is told the time.
 
-A frame is missing when a later one was acknowledged and it was not, or when nobody says anything any more. The first
-is sure enough to send it again at once: at 20 ms of delay it then arrives 73 ms late, and the frames that wait for it
-with it, which no viewer sees as a freeze. It also rides along with the next frame, which costs no headers: where one
-datagram in ten is lost, so is one repair in ten, and three losses in a row are a freeze. What is sent again in vain
-goes out in quick succession. While the path is silent everything under way is sent again three times a frame: a burst
-of losses ends when it ends, and the first datagram behind it should carry what is needed.
+A frame is missing when a later one was acknowledged and it was not; when an acknowledgement comes that was written
+after it was due (`AckQueue` repeats the last one when a frame is late); or when nobody says anything any more. The
+first two are sure enough to send it again at once: at 20 ms of delay it then arrives 73 ms late, and the frames that
+wait for it with it, which no viewer sees as a freeze. It also rides along with the next frame, which costs no headers:
+where one datagram in ten is lost, so is one repair in ten, and three losses in a row are a freeze. While the path is
+silent everything under way is sent again three times a frame: a burst of losses ends when it ends, and the first
+datagram behind it should carry what is needed.
 """
 
 from collections import deque
@@ -19,6 +20,12 @@ MAX_RESENDS = 6
 QUICK_MS = 10.0
 SILENT_FRAMES, SILENT_MS = 1.3, 42.0
 """Without an answer for so many frames, and at least so long, the path counts as silent."""
+
+SINGLE_FRAMES = 2.6
+"""The same where losses stand alone: an acknowledgement that says so costs less than what is sent again to be safe."""
+
+RUNS, RUNS_MEMORY = 0.25, 12.0
+"""Losses come in bursts where more than this share of the last dozen came right behind another."""
 
 MARGIN_MS = 12.0
 SHARE = 0.3
@@ -38,6 +45,7 @@ class Repairs:
         self._spent: deque[tuple[float, int]] = deque()
         self._heard_ms: float | None = None
         self._sent_ms: float | None = None
+        self._runs = 0.0
         self.interval_ms = 33.0
 
     def sent(self, now_ms: float) -> None:
@@ -50,11 +58,21 @@ class Repairs:
         """An acknowledgement brought news."""
         self._heard_ms = now_ms
 
+    def lost(self, after_another: bool) -> None:
+        """A frame is lost for certain, and so was, or was not, the one before it."""
+        self._runs += (float(after_another) - self._runs) / RUNS_MEMORY
+
+    @staticmethod
+    def covered_ms(now_ms: float, rtt_ms: float) -> float:
+        """What left before then had arrived when an acknowledgement was written that comes now, or is lost."""
+        return now_ms - rtt_ms - MARGIN_MS
+
     def silent(self, now_ms: float, backlog_ms: float) -> bool:
-        """Whether a message brought no answer until the next one's was due, though the path had the time for them."""
+        """Whether messages brought no answer until the next ones' were due, though the path had the time for them."""
         if self._heard_ms is None:
             return False
-        return now_ms - self._heard_ms > max(SILENT_FRAMES * self.interval_ms, SILENT_MS) + backlog_ms
+        frames = SILENT_FRAMES if self._runs > RUNS else SINGLE_FRAMES
+        return now_ms - self._heard_ms > max(frames * self.interval_ms, SILENT_MS) + backlog_ms
 
     def due(
         self,
@@ -74,14 +92,16 @@ class Repairs:
             resends: how often it was sent again.
             now_ms: now.
             rtt_ms: smoothed round trip.
-            gap: a later frame was acknowledged.
+            gap: what was sent last of it is surely lost.
             silent: see `silent`.
         """
         if resends >= MAX_RESENDS or now_ms - sent_ms > USEFUL_MS:
             return False
         answer_ms = rtt_ms + MARGIN_MS
+        if gap:
+            return True
         if resends == 0:
-            return gap or (silent and now_ms - sent_ms > answer_ms)
+            return silent and now_ms - sent_ms > answer_ms
         # Half a frame later than an answer could be here: until then it rides along with the next frame.
         return now_ms - resent_ms >= (QUICK_MS if silent else answer_ms + 0.6 * self.interval_ms)
 

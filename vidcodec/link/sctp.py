@@ -15,8 +15,8 @@ from aiortc.rtcsctptransport import RTCSctpTransport
 MAX_WAITING_BYTES = 6000
 MAX_WAITING_DATAGRAMS = 16
 MAX_WAITING_S = 0.4
-GAP_DATAGRAMS = 5
-GAP_S = 0.12
+GAP_DATAGRAMS = 10
+GAP_S = 0.25
 """While something is missing. SCTP never repeats frames and their acknowledgements, so that on a path that loses there
 is always a gap, and a SACK for each datagram would take 24 kbit/s."""
 
