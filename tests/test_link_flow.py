@@ -196,15 +196,15 @@ def test_acknowledgement_that_was_written_after_a_frame_was_due_proves_its_loss(
     send(flow, 20, 800.0)
     flow._loss_ms = 0.0  # the path loses
     assert resent(flow, 840.0) == []
-    ack(flow, [19], 850.0, 780.0)
-    assert resent(flow, 850.0) == [], "that one could have been written before the frame arrived"
-    ack(flow, [19], 853.0, 780.0)
-    assert resent(flow, 853.0) == [[20]] and counters.messages_repeated == 1
-    assert resent(flow, 854.0) == []
+    ack(flow, [19], 847.0, 780.0)
+    assert resent(flow, 847.0) == [], "that one could have been written before the frame arrived"
+    ack(flow, [19], 849.0, 780.0)
+    assert resent(flow, 849.0) == [[20]] and counters.messages_repeated == 1
+    assert resent(flow, 850.0) == []
     ack(flow, [19], 890.0, 780.0)
     assert resent(flow, 890.0) == [], "what was sent again was not due"
-    ack(flow, [19], 906.0, 780.0)
-    assert resent(flow, 906.0) == [[20]], "and now it was"
+    ack(flow, [19], 898.0, 780.0)
+    assert resent(flow, 898.0) == [[20]], "and now it was"
 
 
 def test_lost_acknowledgement_has_nothing_sent_again_where_losses_stand_alone() -> None:

@@ -171,7 +171,7 @@ def test_late_frame_is_told_on_a_path_that_loses_and_on_no_other() -> None:
             break
         now_ms += wait_ms
         told.append((round(now_ms - 40.0 * 61), queue.take(now_ms)[-1].number))
-    assert told == [(52, 61), (72, 61), (92, 61)], "when the next frame is late, and twice more"
+    assert told == [(55, 61), (67, 61), (79, 61), (91, 61)], "when the next frame is late, and three times more"
     queue.arrived(62, now_ms)
     assert [entry.number for entry in queue.take(now_ms)][-1] == 62
     queue.arrived(1000, now_ms + 20_000.0)

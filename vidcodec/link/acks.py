@@ -22,10 +22,10 @@ IDLE_MS = 150.0
 FIRST_FRAMES, FIRST_IDLE_MS = 3, 30.0
 """The sender waits for the answers to a call's first frames: these are repeated sooner."""
 
-LATE_MS = 12.0
+LATE_MS = 15.0
 """A frame that is so much later than the last ones were apart is probably lost, on a path that loses."""
 
-LATE_REPEATS, LATE_EVERY_MS = 3, 20.0
+LATE_REPEATS, LATE_EVERY_MS = 4, 12.0
 LOSING_MS = 15_000.0
 
 

@@ -255,7 +255,9 @@ class Flow:
 
         A later frame arrived, or, on a path that loses, an acknowledgement came that was written after this was due.
         """
-        own_ms = sent.message_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
+        # The round trip has the time that a usual message takes.
+        more_bytes = max(0.0, sent.message_bytes - self.window.recent_bytes)
+        own_ms = more_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
         if not sent.lost and (number < self._acknowledged or (losing and sent.sent_ms + own_ms < self._covered_ms)):
             sent.lost = True
             before = self._sent.get(number - 1)

@@ -48,6 +48,12 @@ class Window:
     A frame is lost when three later ones were acknowledged, or by a time-out of three smoothed round trips (at least
     250 ms, at most 1 s); its bytes are released then, and an acknowledgement that comes later still counts for the
     round trip.
+
+    Attributes:
+        rate_kbps: what the path is taken to carry.
+        recent_bytes: of a message on the wire, smoothed.
+        in_flight_bytes: un-acknowledged.
+        smoothed_rtt_ms: round trip, 0 before the first.
     """
 
     def __init__(self, rate_kbps: float, horizon_ms: float = 100.0, reorder: int = 3) -> None:
@@ -56,7 +62,7 @@ class Window:
         self._reorder = reorder
         self._flights: OrderedDict[int, tuple[Flight, int]] = OrderedDict()
         self._given_up: OrderedDict[int, Flight] = OrderedDict()
-        self._recent_bytes = 0.0
+        self.recent_bytes = 0.0
         self._shortest = WindowedMinimum(RTT_MEMORY_MS)
         self.in_flight_bytes = 0
         self.smoothed_rtt_ms = 0.0
@@ -69,9 +75,9 @@ class Window:
     @property
     def limit_bytes(self) -> float:
         """Un-acknowledged bytes at which frames are refused."""
-        own_ms = self._recent_bytes * 8.0 / max(self.rate_kbps, 1.0)  # of the round trip, the message itself
+        own_ms = self.recent_bytes * 8.0 / max(self.rate_kbps, 1.0)  # of the round trip, the message itself
         span_ms = max(0.0, min(self.min_rtt_ms, 1000.0) - own_ms) + self._horizon_ms
-        return max(1.5 * self._recent_bytes, self.rate_kbps / 8.0 * span_ms)
+        return max(1.5 * self.recent_bytes, self.rate_kbps / 8.0 * span_ms)
 
     @property
     def timeout_ms(self) -> float:
@@ -89,7 +95,7 @@ class Window:
         self._flights[flight.number] = (flight, 0)
         self.in_flight_bytes += flight.wire_bytes
         if flight.wire_bytes:  # 0 for a frame that shares the message of a later one
-            self._recent_bytes += (flight.wire_bytes - self._recent_bytes) / (4.0 if self._recent_bytes else 1.0)
+            self.recent_bytes += (flight.wire_bytes - self.recent_bytes) / (4.0 if self.recent_bytes else 1.0)
 
     def acknowledged(self, number: int, now_ms: float, delay_ms: float | None = 0.0) -> Flight | None:
         """A frame arrived; returns its flight, None when there is none (any more).

@@ -28,6 +28,9 @@ RUNS, RUNS_MEMORY = 0.25, 12.0
 """Losses come in bursts where more than this share of the last dozen came right behind another."""
 
 MARGIN_MS = 12.0
+COVERED_MARGIN_MS = 8.0
+"""Less than what the receiver waits for a late frame: else its first word of it would prove nothing."""
+
 SHARE = 0.3
 """Of the rate, at most, for what is sent again."""
 
@@ -65,7 +68,7 @@ class Repairs:
     @staticmethod
     def covered_ms(now_ms: float, rtt_ms: float) -> float:
         """What left before then had arrived when an acknowledgement was written that comes now, or is lost."""
-        return now_ms - rtt_ms - MARGIN_MS
+        return now_ms - rtt_ms - COVERED_MARGIN_MS
 
     def silent(self, now_ms: float, backlog_ms: float) -> bool:
         """Whether messages brought no answer until the next ones' were due, though the path had the time for them."""
