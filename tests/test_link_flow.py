@@ -8,7 +8,7 @@ from link_pair import packet
 from vidcodec.link.counters import Counters
 from vidcodec.link.estimator import BandwidthEstimator
 from vidcodec.link.flow import Flow
-from vidcodec.link.framing import CLOCK_WRAP_MS, AckEntry, Acks, Fragment, FrameStatus, parse_message
+from vidcodec.link.framing import CLOCK_WRAP_MS, AckEntry, Acks, Fragment, FrameStatus, Reassembler, parse_message
 from vidcodec.link.options import Acknowledgement
 from vidcodec.link.pacing import Window
 from vidcodec.packet import NUMBERS, Packet
@@ -250,6 +250,26 @@ def test_large_frame_goes_in_fragments_and_counts_all_its_headers() -> None:
     assert datagrams is not None and len(datagrams) == 3
     assert all(isinstance(parse_message(datagram), Fragment) for datagram in datagrams)
     assert flow.window.in_flight_bytes == pytest.approx(3000 + 3 * (93 + 4), abs=8)
+
+
+def test_fragments_that_come_again_join_those_that_arrived_and_the_chain_is_in_doubt_at_once() -> None:
+    flow, _ = make(repair="auto")
+    large = packet(1, 2000)
+    send(flow, 0, 0.0)
+    first = flow.take([(1, large)], [], 33.0)
+    assert first is not None and len(first) == 2
+    send(flow, 2, 66.0)
+    ack(flow, [0], 40.0, 20.0)
+    assert not flow.doubtful(66.0)
+    ack(flow, [2], 106.0, 86.0)
+    (again,) = flow.resend(106.0)
+    assert flow.doubtful(107.0), "one of two datagrams is lost again more often than one alone"
+    reassembler = Reassembler()
+    one, other = parse_message(first[1]), parse_message(again[0])
+    assert isinstance(one, Fragment) and isinstance(other, Fragment)
+    assert reassembler.add(one, 60.0) is None
+    whole = reassembler.add(other, 130.0)
+    assert whole is not None and parse_message(whole) == [large]
 
 
 def test_budget_leaves_room_for_headers_and_repeats() -> None:

@@ -39,12 +39,14 @@ class _Sent:
 
     `wire_bytes` is 0 for one that shared the message of a later one, whose size is `message_bytes` for all in it;
     `repeated_with` are the later frames whose messages carried it again; `lost` stays when a repair arrives.
+    `fragments_id` is the message's where the frame takes several datagrams.
     """
 
     sent_ms: float
     wire_bytes: int
     packet: bytes
     message_bytes: int
+    fragments_id: int | None
     status: FrameStatus | None = None
     repeated_with: list[int] = field(default_factory=list)
     resends: int = 0
@@ -135,10 +137,11 @@ class Flow:
                 message = join_packets(packets)
                 if packet in riding:
                     again = self._sent[riding[packet]]
-                    again.resends, again.resent_ms = again.resends + 1, now_ms
+                    again.resends += 1
                 elif packet in earlier:
                     self._sent[earlier[packet]].repeated_with.append(newest)
             datagrams = split_message(message, self._message_id)
+            fragments_id = self._message_id if len(datagrams) > 1 and len(packets) == 1 else None
             self._message_id += 1
             whole = sum(wire_bytes(len(datagram)) for datagram in datagrams)
             if self.cap is not None:
@@ -146,7 +149,7 @@ class Flow:
             for number, packet in frames:
                 size = whole if number == newest else 0
                 self.window.sent(Flight(number, size, now_ms))
-                self._sent[number] = _Sent(now_ms, size, packet, whole)
+                self._sent[number] = _Sent(now_ms, size, packet, whole, fragments_id)
             self._repairs.sent(now_ms)
             while len(self._sent) > REMEMBERED_FRAMES:
                 self._sent.popitem(last=False)
@@ -236,7 +239,9 @@ class Flow:
             messages: list[list[bytes]] = []
             spent = 0
             for group in group_packets([sent.packet for _, sent in due]):
-                datagrams = split_message(join_packets(group), self._message_id)
+                # With the same id the receiver joins the fragments that it has with those that come again.
+                known = due[spent][1].fragments_id if len(group) == 1 else None
+                datagrams = split_message(join_packets(group), self._message_id if known is None else known)
                 size = sum(wire_bytes(len(datagram)) for datagram in datagrams)
                 if not self._repairs.allow(size, self.window.rate_kbps, now_ms):
                     break
@@ -287,7 +292,8 @@ class Flow:
         with self._lock:
             late_ms = self.window.smoothed_rtt_ms + 2.2 * self._repairs.interval_ms + 0.5 * self._backlog_ms
             return any(
-                sent.resends >= DOUBT or (number < self._acknowledged and now_ms - sent.sent_ms > late_ms)
+                sent.resends >= (DOUBT if sent.fragments_id is None else 1)  # several datagrams fail more often
+                or (number < self._acknowledged and now_ms - sent.sent_ms > late_ms)
                 for number, sent in self._missing(now_ms)
             )
 
