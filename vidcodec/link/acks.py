@@ -27,6 +27,7 @@ LATE_MS = 15.0
 
 LATE_REPEATS, LATE_EVERY_MS = 4, 12.0
 LOSING_MS = 15_000.0
+"""After a loss the path counts, at both ends, as one that loses for so long."""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vidcodec.link.acks import LOSING_MS
 from vidcodec.link.counters import Counters
 from vidcodec.link.estimator import BandwidthEstimator
 from vidcodec.link.framing import (
@@ -30,7 +31,6 @@ from vidcodec.wire import wire_bytes
 REMEMBERED_FRAMES = NUMBERS // 2
 REPEAT_AFTER_LOSS_MS = 3000.0
 MAX_DEPTH = 3
-LOSING_MS = 15_000.0
 
 
 @dataclass(slots=True)
