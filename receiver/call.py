@@ -289,10 +289,10 @@ class Call:
         decoder = FrameDecoder(self._codec)
         while not self._packets.drained:
             frame = self._packets.get(0.02)
-            verdicts = [] if frame is None else decoder.push(frame)
-            hurry = len(verdicts) > 1 or not self._packets.empty
-            for verdict in [*verdicts, *decoder.expire(time.monotonic() * 1000.0)]:
-                self._judge(verdict, decoder.newest, hurry)
+            for count, verdict in enumerate(() if frame is None else decoder.push(frame)):
+                self._judge(verdict, decoder.newest, count > 0 or decoder.more or not self._packets.empty)
+            for verdict in decoder.expire(time.monotonic() * 1000.0):
+                self._judge(verdict, decoder.newest)
 
     def _judge(self, verdict: Verdict, newest: int | None, hurry: bool = True) -> None:
         frame = verdict.frame

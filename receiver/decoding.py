@@ -9,6 +9,7 @@ start.
 
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,21 +149,32 @@ class FrameDecoder:
         """Full count of the newest frame that was decoded."""
         return max(self._states, default=None)
 
-    def push(self, frame: Frame) -> list[Verdict]:
-        """Decode a packet and what waited for it; nothing when its reference may still come."""
+    @property
+    def more(self) -> bool:
+        """Whether a packet that waited can be decoded now."""
+        return self._ready() is not None
+
+    def push(self, frame: Frame) -> Iterator[Verdict]:
+        """Decode a packet and then what waited for it; nothing when its reference may still come.
+
+        Each picture is handed out before the next is decoded: what a repair lets through was waited for long enough.
+        """
         try:
             packet = Packet.from_bytes(frame.packet)
         except DamagedPacket as error:
-            return [Verdict(frame, FrameStatus.DAMAGED, reason=str(error))]
+            yield Verdict(frame, FrameStatus.DAMAGED, reason=str(error))
+            return
         distance = packet.header.distance
         if distance and frame.number - distance not in self._states:
             self._waiting = [*self._waiting, (frame, packet, frame.number - distance)][-MAX_WAITING:]
-            return []
-        verdicts = [self._decode(frame, packet)]
-        while ready := next((entry for entry in self._waiting if entry[2] in self._states), None):
+            return
+        yield self._decode(frame, packet)
+        while ready := self._ready():
             self._waiting.remove(ready)
-            verdicts.append(self._decode(ready[0], ready[1]))
-        return verdicts
+            yield self._decode(ready[0], ready[1])
+
+    def _ready(self) -> tuple[Frame, Packet, int] | None:
+        return next((entry for entry in self._waiting if entry[2] in self._states), None)
 
     def expire(self, now_ms: float) -> list[Verdict]:
         """Give up packets that have waited for their reference for longer than `WAIT_MS`."""

@@ -1,5 +1,7 @@
 """Window, heartbeat, clock and acknowledgement queue: told the time, no socket."""
 
+import itertools
+
 import pytest
 
 from vidcodec.link.acks import AckQueue
@@ -155,29 +157,64 @@ def test_answers_to_the_first_frames_are_repeated_soon_because_the_sender_waits_
     assert queue.due_in_ms(60.0) == float("inf")
 
 
-def test_late_frame_is_told_on_a_path_that_loses_and_on_no_other() -> None:
+LAST_MS = 40.0 * 61
+
+
+def _queue_of_a_path_that_loses() -> AckQueue:
+    """Frames 40 ms apart up to number 61, of which 60 is missing."""
     queue = AckQueue()
     for number in range(60):  # far enough apart for no repeat of the last one to be due otherwise
         queue.arrived(number, 40.0 * number)
         queue.take(40.0 * number)
     assert queue.due_in_ms(40.0 * 59) == 150.0
-    now_ms = 40.0 * 61
-    queue.arrived(61, now_ms)
-    queue.take(now_ms)
-    told = []
-    for _ in range(10):
-        wait_ms = queue.due_in_ms(now_ms)
-        if wait_ms == float("inf"):
-            break
+    queue.arrived(61, LAST_MS)
+    queue.take(LAST_MS)
+    return queue
+
+
+def _words(queue: AckQueue) -> list[tuple[int, int]]:
+    """When (ms after the last frame) something is said, and of which frame, until there is nothing more to say."""
+    now_ms, words = LAST_MS, []
+    while (wait_ms := queue.due_in_ms(now_ms)) != float("inf"):
         now_ms += wait_ms
-        told.append((round(now_ms - 40.0 * 61), queue.take(now_ms)[-1].number))
-    assert told == [(55, 61), (67, 61), (79, 61), (91, 61)], "when the next frame is late, and three times more"
+        words.append((round(now_ms - LAST_MS), queue.take(now_ms)[-1].number))
+        assert len(words) < 50
+    return words
+
+
+def test_late_frame_is_told_on_a_path_that_loses_and_on_no_other() -> None:
+    queue = _queue_of_a_path_that_loses()
+    queue.arrived(60, LAST_MS)
+    queue.take(LAST_MS)
+    words = _words(queue)
+    assert [at for at, _ in words] == [55, 63, 71, 79], "when the next frame is late, and three times more"
+    now_ms = LAST_MS + 100.0
     queue.arrived(62, now_ms)
     assert [entry.number for entry in queue.take(now_ms)][-1] == 62
     queue.arrived(1000, now_ms + 20_000.0)
     queue.arrived(1001, now_ms + 40_000.0)
     queue.take(now_ms + 40_000.0)
     assert queue.due_in_ms(now_ms + 40_000.0) == 150.0, "nothing was lost for a while"
+
+
+def test_while_a_frame_is_missing_the_sender_hears_every_20_ms_that_it_is() -> None:
+    words = _words(_queue_of_a_path_that_loses())
+    assert words[:4] == [(20, 61), (40, 61), (55, 61), (63, 61)] and {number for _, number in words} == {61}
+    times = [0, *(at for at, _ in words)]
+    assert max(b - a for a, b in itertools.pairwise(times)) == 20, "a word may be lost, too"
+    assert 250 <= times[-1] <= 290, "then nothing waits for it any more"
+    mended = _queue_of_a_path_that_loses()
+    mended.arrived(60, LAST_MS + 5.0)
+    mended.take(LAST_MS + 5.0)
+    assert mended.due_in_ms(LAST_MS + 5.0) == pytest.approx(50.0, abs=0.1), "until the next frame is late"
+
+
+def test_a_leap_of_numbers_leaves_few_holes() -> None:
+    queue = AckQueue()
+    for number in (0, 10_000, 1_000_000):
+        queue.arrived(number, float(number))
+        queue.take(float(number))
+    assert len(queue._holes) <= 2 * 16
 
 
 def test_bad_news_leaves_at_once_and_good_news_may_wait() -> None:

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from link_pair import HELLO, Seen, eventually, packet, pair
@@ -122,6 +123,28 @@ def test_lost_message_is_sent_again_as_soon_as_the_next_one_is_acknowledged() ->
         assert [frame.number for frame in seen.frames] == [0, 2, 1]
         assert link.stats["framesRescued"] == 1 or eventually(lambda: link.stats["framesRescued"] == 1)
         assert not link.doubtful
+
+
+def test_missing_frame_is_told_again_and_again_though_nothing_is_judged() -> None:
+    with pair(receiver={"on_frame": lambda link, frame: None}) as (link, _, seen, _server):
+        flow, heard = link._session.flow, []
+        acknowledge = flow.acknowledge
+
+        def count(*args: Any, **named: Any) -> Any:
+            heard.append(time.monotonic())
+            return acknowledge(*args, **named)
+
+        flow.acknowledge = count  # type: ignore[method-assign]
+        link.send_frame(0, packet(0))
+        assert eventually(lambda: len(seen.acks) == 1)
+        link.send_frame(2, packet(2))
+        assert eventually(lambda: len(seen.acks) == 2)
+        before = len(heard)
+        assert eventually(lambda: len(heard) >= before + 6)
+        time.sleep(0.5)
+        after = len(heard)
+        time.sleep(0.3)
+        assert len(heard) == after <= before + 25, "only for as long as a frame waits for it"
 
 
 def test_window_refuses_frames_when_the_rate_is_low_and_opens_again() -> None:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from delta_codec import DeltaCodec, pictures
 
-from receiver.decoding import LATE_MS, MAX_QUEUED, WAIT_MS, FrameDecoder, PacketQueue, Spacing, is_intra
+from receiver.decoding import LATE_MS, MAX_QUEUED, WAIT_MS, FrameDecoder, PacketQueue, Picture, Spacing, is_intra
+from vidcodec.codec import State
 from vidcodec.link.framing import FrameStatus
 from vidcodec.link.options import Frame
+from vidcodec.packet import Packet
 
 CODEC = DeltaCodec()
 ORIGINALS = pictures(40)
@@ -57,13 +59,30 @@ def test_lost_packet_stops_what_depends_on_it_until_the_next_intra_frame() -> No
 def test_packet_waits_for_a_late_reference_and_no_longer_than_that() -> None:
     frames = coded()
     decoder = FrameDecoder(CODEC)
-    decoder.push(frames[0])
-    assert decoder.push(frames[2]) == []
+    list(decoder.push(frames[0]))
+    assert list(decoder.push(frames[2])) == []
     assert decoder.expire(frames[2].received_ms + WAIT_MS) == []
     (verdict,) = decoder.expire(frames[2].received_ms + WAIT_MS + 1)
     assert (verdict.status, verdict.frame.number) == (FrameStatus.MISSING_REFERENCE, 2)
     assert [v.frame.number for v in decoder.push(frames[1])] == [1]
     assert decoder.expire(1e9) == []
+
+
+def test_what_waited_is_shown_picture_by_picture_and_not_all_at_the_end() -> None:
+    class Counting(DeltaCodec):
+        decoded = 0
+
+        def decode(self, packet: Packet, state: State) -> tuple[Picture, State]:
+            self.decoded += 1
+            return super().decode(packet, state)
+
+    codec, frames = Counting(), coded()
+    decoder = FrameDecoder(codec)
+    assert [verdict.frame.number for frame in (frames[0], frames[3], frames[2]) for verdict in decoder.push(frame)] == [
+        0
+    ]
+    seen = [(verdict.frame.number, codec.decoded, decoder.more) for verdict in decoder.push(frames[1])]
+    assert seen == [(1, 2, True), (2, 3, True), (3, 4, False)]
 
 
 @pytest.mark.parametrize("data", [b"", b"abc", b"\x00\x00\x00\x00\x00", b"\x00\x00\x04\x00\x00zzz", bytes(200)])
@@ -73,7 +92,7 @@ def test_damaged_packets_are_told_and_the_next_good_one_decodes(data: bytes) -> 
     (verdict,) = decoder.push(Frame(0, data, 0.0))
     assert verdict.status is FrameStatus.DAMAGED
     assert verdict.reason
-    assert decoder.push(frames[0])[0].status is FrameStatus.OK
+    assert [verdict.status for verdict in decoder.push(frames[0])] == [FrameStatus.OK]
 
 
 def test_a_flipped_bit_anywhere_never_shows_a_wrong_picture() -> None:
@@ -89,10 +108,10 @@ def test_a_flipped_bit_anywhere_never_shows_a_wrong_picture() -> None:
 
 def test_old_states_are_let_go() -> None:
     decoder = FrameDecoder(CODEC)
-    for frame in coded():
-        decoder.push(frame)
+    assert len([verdict for frame in coded() for verdict in decoder.push(frame)]) == 40
     assert len(decoder._states) == 32
-    assert len([decoder.push(Frame(200 + n, coded()[5].packet, 0.0)) for n in range(100)]) == 100
+    late = [Frame(200 + number, coded()[5].packet, 0.0) for number in range(100)]
+    assert [verdict for frame in late for verdict in decoder.push(frame)] == []
     assert len(decoder._waiting) <= 16
 
 

@@ -25,7 +25,13 @@ FIRST_FRAMES, FIRST_IDLE_MS = 3, 30.0
 LATE_MS = 15.0
 """A frame that is so much later than the last ones were apart is probably lost, on a path that loses."""
 
-LATE_REPEATS, LATE_EVERY_MS = 4, 12.0
+LATE_REPEATS, LATE_EVERY_MS = 4, 8.0
+
+HOLE_MS, HOLE_EVERY_MS = 250.0, 20.0
+"""While a frame is missing behind one that came, a word so often, for so long: its repair may be lost as well, and no
+frame waits for it longer."""
+
+MOST_HOLES = 16
 LOSING_MS = 15_000.0
 """After a loss the path counts, at both ends, as one that loses for so long."""
 
@@ -44,9 +50,9 @@ class AckQueue:
     missing reference) at once, and a good one rides along with the next arrival or leaves alone after 100 ms, after 15
     where the decoder is slow.
 
-    On a path that loses, the last message is repeated when the next frame is late. The sender learns from it that what
-    left a round trip ago is lost, a frame sooner than from the next arrival, and never takes a lost acknowledgement for
-    a lost frame.
+    On a path that loses, the last message is repeated when the next frame is late, and while one is missing. The sender
+    learns from it that what left a round trip ago, for the first time or again, is lost: a frame sooner than from the
+    next arrival. And it never takes a lost acknowledgement for a lost frame.
     """
 
     def __init__(self, interval_ms: float = 0.0) -> None:
@@ -61,6 +67,8 @@ class AckQueue:
         self._lost_ms = float("-inf")
         self._late_ms = float("inf")
         self._told_late = 0
+        self._holes: OrderedDict[int, float] = OrderedDict()
+        self._hole_ms = float("inf")
 
     def arrived(self, number: int, now_ms: float) -> None:
         """A frame came in."""
@@ -72,13 +80,16 @@ class AckQueue:
         self._due_ms = min(self._due_ms, max(now_ms, self._last_ms + self.interval_ms))
 
     def _clock(self, number: int, now_ms: float) -> None:
-        """Note how far frames are apart, and whether one was left out."""
+        """Note how far frames are apart, and which were left out."""
+        self._holes.pop(number, None)
         if number > self._newest:
             if self._arrived_ms is not None:
                 frames = min(number - self._newest, 8)
                 self._apart_ms += (min((now_ms - self._arrived_ms) / frames, 200.0) - self._apart_ms) / 8.0
                 if number > self._newest + 1:
                     self._lost_ms = now_ms
+                    for hole in range(max(self._newest + 1, number - MOST_HOLES), number):
+                        self._holes[hole] = now_ms
             self._newest, self._arrived_ms, self._told_late = number, now_ms, 0
             self._late_ms = float("inf")
 
@@ -107,13 +118,14 @@ class AckQueue:
         taken = [(number, entry) for number, entry in self._entries.items() if entry.sends_left > 0][-MAX_ENTRIES:]
         if now_ms >= self._late_ms:
             self._told_late += 1
+        if now_ms >= min(self._late_ms, self._hole_ms):
             taken = taken or [next(reversed(self._entries.items()))]
         for _, entry in taken:
             entry.sends_left = max(0, entry.sends_left - 1)
         again = any(entry.sends_left > 0 for _, entry in taken)
         idle_ms = max(FIRST_IDLE_MS, self.interval_ms) if self._arrivals <= FIRST_FRAMES else IDLE_MS
-        self._late_ms = self._next_late_ms()
-        self._due_ms = min(now_ms + idle_ms if again else float("inf"), self._late_ms)
+        self._late_ms, self._hole_ms = self._next_late_ms(), self._next_hole_ms(now_ms)
+        self._due_ms = min(now_ms + idle_ms if again else float("inf"), self._late_ms, self._hole_ms)
         if taken:
             self._last_ms = now_ms
         return [AckEntry(number % NUMBERS, entry.status, entry.received_ms) for number, entry in taken]
@@ -123,3 +135,9 @@ class AckQueue:
         if self._arrived_ms is None or self._arrived_ms - self._lost_ms > LOSING_MS or self._told_late >= LATE_REPEATS:
             return float("inf")
         return self._arrived_ms + self._apart_ms + LATE_MS + self._told_late * LATE_EVERY_MS
+
+    def _next_hole_ms(self, now_ms: float) -> float:
+        """When it will be worth saying that a frame is still missing."""
+        while self._holes and now_ms - next(iter(self._holes.values())) > HOLE_MS:
+            self._holes.popitem(last=False)
+        return now_ms + HOLE_EVERY_MS if self._holes else float("inf")

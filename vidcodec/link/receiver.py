@@ -92,7 +92,7 @@ class ReceiverSession(Session):
         self._schedule_acks()
 
     def _schedule_acks(self) -> None:
-        """Send what is due, or come back when it is."""
+        """Send what is due, and come back when something will be."""
         if self._ack_timer is not None:
             self._ack_timer.cancel()
             self._ack_timer = None
@@ -104,7 +104,8 @@ class ReceiverSession(Session):
             entries = self._acks_due.take(now_ms)
             if entries:
                 self.send_frames_message([join_acks(entries, now_ms)])
-        elif wait_ms != float("inf"):
+            wait_ms = self._acks_due.due_in_ms(now_ms)
+        if wait_ms != float("inf"):
             self._ack_timer = self.opened.get_loop().call_later(wait_ms / 1000.0, self._schedule_acks)
 
     def _acks(self, acks: Acks) -> None:
