@@ -24,7 +24,7 @@ from vidcodec.link.framing import (
 )
 from vidcodec.link.options import Acknowledgement
 from vidcodec.link.pacing import Flight, Window, WireCap
-from vidcodec.link.repairs import DOUBT, MAX_RESENDS, SHORT_RTT_MS, USEFUL_MS, Repairs
+from vidcodec.link.repairs import DOUBT, DOUBT_LARGE, MAX_RESENDS, SHORT_RTT_MS, USEFUL_MS, Repairs
 from vidcodec.packet import NUMBERS, unwrap
 from vidcodec.wire import wire_bytes
 
@@ -292,7 +292,7 @@ class Flow:
         with self._lock:
             late_ms = self.window.smoothed_rtt_ms + 2.2 * self._repairs.interval_ms + 0.5 * self._backlog_ms
             return any(
-                sent.resends >= (DOUBT if sent.fragments_id is None else 1)  # several datagrams fail more often
+                sent.resends >= (DOUBT if sent.fragments_id is None else DOUBT_LARGE)
                 or (number < self._acknowledged and now_ms - sent.sent_ms > late_ms)
                 for number, sent in self._missing(now_ms)
             )

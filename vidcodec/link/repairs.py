@@ -15,7 +15,10 @@ SHORT_RTT_MS = 80.0
 """With a longer round trip, what is sent again comes behind a freeze (W3C: three frames and 50 ms at 30 a second)."""
 
 USEFUL_MS = 600.0
-DOUBT = 2
+DOUBT, DOUBT_LARGE = 3, 1
+"""Sent again so often, one that fits a datagram and one that needs several, which fail more often: better to predict
+from what surely arrived, though an older picture costs more bits."""
+
 MAX_RESENDS = 6
 QUICK_MS = 10.0
 SILENT_FRAMES, SILENT_MS = 1.3, 42.0
