@@ -140,13 +140,14 @@ class Steering:
         self._tell = tell
         self._impair = impair
         self._wishes: queue.Queue[Any] = queue.Queue(WAITING)
+        self._complained: set[str] = set()
 
     def wish(self, payload: object) -> None:
         """Take a receiver's wish `{"name": ..., "value": ...}`; of too many at once the later ones are dropped."""
         try:
             self._wishes.put_nowait(payload)
         except queue.Full:
-            log.warning("the receiver wishes too much at once")
+            self._complain("many", "the receiver wishes too much at once")
 
     def say(self) -> None:
         """Tell the receiver what is offered and where it stands."""
@@ -166,9 +167,15 @@ class Steering:
                     raise UsageError("a wish has a name and a value")
                 self._follow(parse_change(payload, self._controls), path, measurer)
             except VidcodecError as error:
-                log.warning("a wish of the receiver is not met: %s", error)
+                self._complain("refused", f"a wish of the receiver is not met: {error}")
         if wished:
             self.say()
+
+    def _complain(self, kind: str, text: str) -> None:
+        """Log each kind of bad wish once: a hostile receiver may send two hundred a second."""
+        if kind not in self._complained:
+            self._complained.add(kind)
+            log.warning("%s (further ones are not told)", text)
 
     def close(self) -> None:
         """End the detectors that were started on the way."""

@@ -148,14 +148,24 @@ def test_unsound_wish_changes_nothing(
     assert path._orders is None and made.settings == START
 
 
-def test_flood_of_wishes_is_bounded(
-    steering: tuple[Steering, Told, LiveCropper], path: FramePath, measurer: Measurer
+def test_flood_of_wishes_is_bounded_and_told_once(
+    steering: tuple[Steering, Told, LiveCropper],
+    path: FramePath,
+    measurer: Measurer,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     made, told, _ = steering
     for kbps in range(1000):
         made.wish({"name": "bitrate", "value": 5 + kbps % 100})
     made.act(path, measurer)
     assert made.settings.bitrate_kbps == 5 + (WAITING - 1) and len(told.messages) == 1
+    for _ in range(WAITING):
+        made.wish({"name": "exit"})
+    made.act(path, measurer)
+    assert [record.args[0].partition(":")[0] for record in caplog.records] == [  # type: ignore[index, union-attr]
+        "the receiver wishes too much at once",
+        "a wish of the receiver is not met",
+    ]
 
 
 def test_network_changes_by_hand_and_leaves_its_trace(
