@@ -14,6 +14,7 @@ from test_baselines_video import moving_frames
 
 from vidcodec.baselines.video import NotZeroDelay
 from vidcodec.bench import main
+from vidcodec.bench.atrate import at_rate, at_rate_table
 from vidcodec.bench.cache import Cache
 from vidcodec.bench.clips import Clip, find_clips, read_clip, to_square
 from vidcodec.bench.coders import Decoder, Encoder, Spec, all_names, find_spec
@@ -227,6 +228,31 @@ def test_summary_averages_deltas_over_clips_and_never_curves() -> None:
     assert rows["x264-veryfast"].bd_rate_percent == pytest.approx(0.0)
 
 
+def test_points_below_quality_0_say_what_a_rate_gives_and_nothing_of_bits() -> None:
+    points = _points("x264-veryfast", 1.0) + _points("ours", 0.5)
+    below = [replace(p, level=-16, kbps=0.9 * p.kbps, psnr_db=p.psnr_db - 2) for p in points if p.codec == "ours"][::6]
+    plain, more = (summarise(some, clip_deltas(some, "x264-veryfast")) for some in (points, points + below))
+    assert more[1].bd_rate_percent == plain[1].bd_rate_percent == pytest.approx(-50)
+    assert more[1].bd_rate_ms_ssim_percent == plain[1].bd_rate_ms_ssim_percent
+    assert more[1].kbps_at_mse == plain[1].kbps_at_mse
+    assert _at_qualities(find_spec("s"), None).levels == (-16, 0, 13, 25, 38, 50, 63)
+    assert _at_qualities(find_spec("seed"), None).levels == find_spec("seed").levels
+
+
+def test_at_a_low_rate_the_opponent_has_its_best_scale_on_each_clip() -> None:
+    ours = _points("s", 1.0, ("a", "b", "c"))
+    far = [replace(p, kbps=10 * p.kbps) for p in _points("s", 1.0, ("d",))]
+    full = [replace(p, psnr_db=p.psnr_db - 1) for p in _points("svtav1", 1.0, ("a", "b", "d"))]
+    half = [replace(p, psnr_db=p.psnr_db + 1) for p in _points("svtav1@2", 1.0, ("b",))]
+    rows = {row.clip: row for row in at_rate([*ours, *far, *full, *half, *_points("vp8", 0.1)])}
+    assert [rows[clip].opponent for clip in "abcd"] == ["svtav1", "svtav1@2", None, "svtav1"]
+    assert [rows[clip].better for clip in "abcd"] == [True, False, True, False]
+    assert rows["a"].psnr_db == pytest.approx(30) and rows["b"].opponent_psnr_db == pytest.approx(31)
+    assert rows["d"].psnr_db is None, "too dear at any quality"
+    assert "`s` is better on 2 of 4 clips" in at_rate_table(list(rows.values()))
+    assert at_rate(ours) == [], "nobody to compare with"
+
+
 def test_rate_at_an_error_counts_clips_that_never_get_there() -> None:
     good, poor = _points("x264-veryfast", 1.0, ("a", "b", "c")), _points("x264-veryfast", 1.0, ("d", "e"))
     poor = [replace(point, psnr_db=point.psnr_db - 20) for point in poor]
@@ -308,7 +334,7 @@ def test_lpips_of_a_rate_that_one_codec_misses_is_not_compared() -> None:
 
 
 def test_qualities_are_those_asked_for_and_only_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _at_qualities(find_spec("s"), [24, 0, 24]).levels == (0, 24)
+    assert _at_qualities(find_spec("s"), [24, -8, 24]).levels == (-8, 24)
     assert _at_qualities(find_spec("svtav1"), [24, 0]).levels == find_spec("svtav1").levels
     assert main(["rd", "--clips", ".", "--codecs", "s", "--qualities", "64"]) == 2
-    assert "--qualities 64: each is 0 to 63" in capsys.readouterr().err
+    assert "--qualities 64: each is -32 to 63" in capsys.readouterr().err

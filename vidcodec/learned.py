@@ -28,7 +28,7 @@ from vidcodec.entropy import Tables
 from vidcodec.errors import DamagedPacket, InputError, UsageError
 from vidcodec.metrics import mse
 from vidcodec.networks import half
-from vidcodec.networks.config import CELL, LEVELS, ModelConfig
+from vidcodec.networks.config import CELL, LEVELS, SPARING, ModelConfig
 from vidcodec.networks.graphs import first_line
 from vidcodec.networks.integer import IntegerScales, Ints, checkerboard, side_levels
 from vidcodec.networks.model import Reference, VideoModel
@@ -44,8 +44,6 @@ from vidcodec.weights import load_weights
 _LOG = logging.getLogger(__name__)
 
 CELLS = FRAME_SIZE // CELL
-SPARING = 32
-"""Qualities below 0: the networks work as at 0, and a bit is as dear as it would be at such a level."""
 
 
 class Moved(NamedTuple):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcodec.baselines.settings import PEERS
+from vidcodec.bench.atrate import AT_KBPS, at_rate, at_rate_table
 from vidcodec.bench.cache import Cache, default_folder
 from vidcodec.bench.clips import Clip, find_clips, read_clip
 from vidcodec.bench.coders import MODELS, ModelSpec, Spec, default_specs, find_spec
@@ -27,10 +28,13 @@ from vidcodec.bench.tables import clip_table, rd_table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.codec import LEARNED_MODELS
 from vidcodec.errors import InputError, UsageError, VidcodecError
-from vidcodec.networks.config import LEVELS
+from vidcodec.networks.config import LEVELS, SPARING
 from vidcodec.settings import parse_words
 
 ANCHOR = "x264-veryfast"
+BELOW = -SPARING // 2
+"""About here a clip full of motion takes least: lower still, later frames cost what the first ones saved."""
+
 HALF_SIZE = ("vp8@2", "svtav1@2")
 """The scaled peers that the plot of the documentation shows beside all at full size."""
 
@@ -100,7 +104,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)"
     )
     parser.add_argument(
-        "--qualities", nargs="+", type=int, metavar="Q", help="rate points of s and s-p (default: six over all of them)"
+        "--qualities",
+        nargs="+",
+        type=int,
+        metavar="Q",
+        help="rate points of s and s-p (default: six over all of them, and one below 0)",
     )
     parser.add_argument("--lpips", action="store_true", help="also LPIPS (AlexNet); needs its weights, see docs")
     parser.add_argument(
@@ -113,8 +121,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-plots", action="store_true", help="no PNG files")
     add_shared(parser, "frames", "device", "precision", device="cpu")
     options = parse_words(parser, argv)
-    if options.qualities and not all(0 <= quality < LEVELS for quality in options.qualities):
-        raise UsageError(f"--qualities {' '.join(map(str, options.qualities))}: each is 0 to {LEVELS - 1}")
+    if options.qualities and not all(-SPARING <= quality < LEVELS for quality in options.qualities):
+        raise UsageError(f"--qualities {' '.join(map(str, options.qualities))}: each is {-SPARING} to {LEVELS - 1}")
     if not 0 <= options.noise <= 20:
         raise UsageError(f"--noise {options.noise:g}: give 0 to 20 levels of 255")
     return options
@@ -135,10 +143,10 @@ def _specs(options: argparse.Namespace) -> tuple[list[Spec], list[str]]:
 
 
 def _at_qualities(spec: Spec, qualities: Sequence[int] | None) -> Spec:
-    """The spec at other rate points, where it is one of ours that has so many."""
-    if not qualities or not isinstance(spec, ModelSpec) or spec.model not in LEARNED_MODELS:
+    """The spec at other rate points, where it is one of ours that has so many; as a rule its own and one below 0."""
+    if not isinstance(spec, ModelSpec) or spec.model not in LEARNED_MODELS:
         return spec
-    return replace(spec, levels=tuple(sorted(set(qualities))))
+    return replace(spec, levels=tuple(sorted(set(qualities or (BELOW, *spec.levels)))))
 
 
 def run(
@@ -305,12 +313,14 @@ def markdown(result: dict[str, Any]) -> str:
     curved = [row["codec"] for row in result["summary"] if row["clips"]]
     settings = "\n".join(f"* `{name}`: {text}" for name, text in result["codecs"].items())
     notes = "".join(f"\n* {note}" for note in result["notes"])
+    low = at_rate(read_points(result))
     return (
         f"# Rate and distortion\n\nClips, 192x192: {clips}.\n\nBD-rate by RGB PSNR against {result['anchor']}, clip by "
         "clip, then averaged: negative is fewer bits for the same error. Rates are those of packets with their "
         "headers, at each clip's frame rate, before the transport's overhead.\n\n"
         f"{rd_table(result['summary'], result['mse_marks'])}\n## BD-rate clip by clip, with its PSNR overlap\n\n"
         f"{clip_table(result['deltas'], curved)}\n## Settings\n\n{settings}\n"
+        + (f"\n## At {AT_KBPS:g} kbit/s, clip by clip\n\n{at_rate_table(low)}" if low else "")
         + (f"\n## LPIPS\n\n{looks_table(result['looks'], result['anchor'])}" if result.get("looks") else "")
         + (f"\n## Not measured\n{notes}\n" if notes else "")
     )

@@ -66,9 +66,20 @@ class CodecSummary:
 
 
 def curve_of(points: Iterable[Point]) -> Curve:
-    """The payload-rate curve of one codec on one clip."""
+    """The payload-rate curve of one codec on one clip, over its usual points."""
+    return whole_curve(usual(points))
+
+
+def whole_curve(points: Iterable[Point]) -> Curve:
+    """The same with the points below quality 0."""
     rows = list(points)
     return Curve.of([point.kbps for point in rows], [point.psnr_db for point in rows])
+
+
+def usual(points: Iterable[Point]) -> list[Point]:
+    """Those of quality 0 and above. Below, pictures get worse faster than packets get smaller, so those points say what
+    a codec does at rates that nothing else of it reaches, and nothing of how many bits it takes for a picture."""
+    return [point for point in points if point.level >= 0]
 
 
 def by_codec_and_clip(points: Iterable[Point]) -> dict[str, dict[str, list[Point]]]:
@@ -109,7 +120,7 @@ def _bd_rate_ms_ssim(anchor: Sequence[Point], other: Sequence[Point]) -> float |
     curves = [
         Curve.of([point.kbps for point in rows], [-10 * float(np.log10(1 - point.ms_ssim)) for point in rows])
         for points in (anchor, other)
-        if (rows := [point for point in points if point.ms_ssim < 1])
+        if (rows := [point for point in usual(points) if point.ms_ssim < 1])
     ]
     try:
         return bjontegaard(curves[0], curves[1]).rate_percent if len(curves) == 2 else None
@@ -125,8 +136,9 @@ def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[Code
         rates = [delta.bd_rate_percent for delta in own if delta.bd_rate_percent is not None]
         similar = [delta.bd_rate_ms_ssim_percent for delta in own if delta.bd_rate_ms_ssim_percent is not None]
         gains = [delta.bd_psnr_db for delta in own if delta.bd_psnr_db is not None]
-        rows = [point for points in clips.values() for point in points]
+        rows = usual(point for points in clips.values() for point in points)
         curves = [curve_of(points) for points in clips.values() if len(points) > 1]
+        whole = [whole_curve(points) for points in clips.values() if len(points) > 1]
         drifts = [point.drift for point in rows if point.drift is not None]
         summaries.append(
             CodecSummary(
@@ -139,7 +151,7 @@ def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[Code
                 clips=len(rates),
                 overlap_share=float(np.mean([delta.overlap_share for delta in own])) if own else 0.0,
                 kbps_at_mse=tuple(_median_rate(curves, -10 * float(np.log10(mark))) for mark in MSE_MARKS),
-                psnr_at_kbps=tuple(_mean_psnr(curves, kbps) for kbps in RATE_MARKS_KBPS),
+                psnr_at_kbps=tuple(_mean_psnr(whole, kbps) for kbps in RATE_MARKS_KBPS),
                 encode_ms=float(np.median([point.encode_ms for point in rows])),
                 decode_ms=float(np.median([point.decode_ms for point in rows])),
                 mse=float(np.mean([point.mse for point in rows])) if not curves else None,

@@ -10,6 +10,7 @@ PATCH = 8  # pixels a feature position stands for, in each direction
 CELL = 16  # pixels a latent position stands for
 Z_CELLS = 4  # latent positions a side position stands for
 LEVELS = 64  # qualities
+SPARING = 32  # qualities below 0: the networks work as at 0, and a bit is as dear as it would be at such a level
 _EIGHT = (14.0, -10.0, -4.0, -10.0, 9.0, -10.0, -4.0, -10.0)  # offsets of level; their mean is near zero
 
 
