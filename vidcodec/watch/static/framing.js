@@ -91,20 +91,59 @@ function splitPackets(data, count) {
 const REPEATS = 3;
 const MAX_ENTRIES = 32;
 const GOOD_NEWS_MS = 100;
+const SLOW_MS = 60; // a verdict that took so long is news to a sender that waits for it
+const SLOW_NEWS_MS = 15;
 const IDLE_MS = 150;
+const FIRST_FRAMES = 3;
+const FIRST_IDLE_MS = 30;
+const LATE_MS = 15;
+const LATE_REPEATS = 4;
+const LATE_EVERY_MS = 8;
+const HOLE_MS = 250;
+const HOLE_EVERY_MS = 20;
+const MOST_HOLES = 16;
+const LOSING_MS = 15000;
 const TICKS_PER_MS = 10;
 
-// Acknowledgements: each is said three times; arrivals and bad verdicts at once, good ones with the next arrival.
+// Acknowledgements: each is said three times; arrivals and bad verdicts at once, good ones with the next arrival. On a
+// path that loses, the last message is repeated when the next frame is late and while one is missing.
 export class AckQueue {
   constructor() {
     this.entries = new Map();
+    this.arrivals = 0;
+    this.newest = -1;
+    this.arrivedMs = null;
+    this.apartMs = 33;
+    this.lostMs = -Infinity;
+    this.lateMs = Infinity;
+    this.toldLate = 0;
+    this.holes = new Map();
+    this.holeMs = Infinity;
     this.dueMs = Infinity;
   }
 
   arrived(number, nowMs) {
+    this.arrivals += 1;
+    this.clock(number, nowMs);
     this.entries.set(number, { status: STATUS.RECEIVED, receivedMs: nowMs, left: REPEATS });
     while (this.entries.size > 4 * MAX_ENTRIES) this.entries.delete(this.entries.keys().next().value);
     this.dueMs = Math.min(this.dueMs, nowMs);
+  }
+
+  // How far frames are apart, and which were left out.
+  clock(number, nowMs) {
+    this.holes.delete(number);
+    if (number <= this.newest) return;
+    if (this.arrivedMs !== null) {
+      const frames = Math.min(number - this.newest, 8);
+      this.apartMs += (Math.min((nowMs - this.arrivedMs) / frames, 200) - this.apartMs) / 8;
+      if (number > this.newest + 1) this.lostMs = nowMs;
+      for (let hole = Math.max(this.newest + 1, number - MOST_HOLES); hole < number; hole += 1) this.holes.set(hole, nowMs);
+    }
+    this.newest = number;
+    this.arrivedMs = nowMs;
+    this.toldLate = 0;
+    this.lateMs = Infinity;
   }
 
   again(number, nowMs) {
@@ -118,14 +157,21 @@ export class AckQueue {
     const entry = this.entries.get(number);
     if (!entry) return;
     Object.assign(entry, { status, left: REPEATS });
-    this.dueMs = Math.min(this.dueMs, nowMs + (status === STATUS.OK ? GOOD_NEWS_MS : 0));
+    const goodMs = nowMs - entry.receivedMs < SLOW_MS ? GOOD_NEWS_MS : SLOW_NEWS_MS;
+    this.dueMs = Math.min(this.dueMs, nowMs + (status === STATUS.OK ? goodMs : 0));
   }
 
   // The message to send now, or null.
   take(nowMs) {
-    const taken = [...this.entries].filter(([, entry]) => entry.left > 0).slice(-MAX_ENTRIES);
-    for (const [, entry] of taken) entry.left -= 1;
-    this.dueMs = taken.some(([, entry]) => entry.left > 0) ? nowMs + IDLE_MS : Infinity;
+    let taken = [...this.entries].filter(([, entry]) => entry.left > 0).slice(-MAX_ENTRIES);
+    if (nowMs >= this.lateMs) this.toldLate += 1;
+    if (nowMs >= Math.min(this.lateMs, this.holeMs) && !taken.length) taken = [...this.entries].slice(-1);
+    for (const [, entry] of taken) entry.left = Math.max(0, entry.left - 1);
+    const again = taken.some(([, entry]) => entry.left > 0);
+    const idleMs = this.arrivals <= FIRST_FRAMES ? FIRST_IDLE_MS : IDLE_MS;
+    this.lateMs = this.nextLateMs();
+    this.holeMs = this.nextHoleMs(nowMs);
+    this.dueMs = Math.min(again ? nowMs + idleMs : Infinity, this.lateMs, this.holeMs);
     if (!taken.length) return null;
     const view = new DataView(new ArrayBuffer(5 + 4 * taken.length));
     view.setUint8(0, (2 << 6) | taken.length);
@@ -136,5 +182,18 @@ export class AckQueue {
       view.setUint16(7 + 4 * i, age);
     });
     return view.buffer;
+  }
+
+  nextLateMs() {
+    if (this.arrivedMs === null || this.arrivedMs - this.lostMs > LOSING_MS || this.toldLate >= LATE_REPEATS) return Infinity;
+    return this.arrivedMs + this.apartMs + LATE_MS + this.toldLate * LATE_EVERY_MS;
+  }
+
+  nextHoleMs(nowMs) {
+    for (const [hole, sinceMs] of this.holes) {
+      if (nowMs - sinceMs <= HOLE_MS) break;
+      this.holes.delete(hole);
+    }
+    return this.holes.size ? nowMs + HOLE_EVERY_MS : Infinity;
   }
 }
