@@ -338,3 +338,5 @@ def test_qualities_are_those_asked_for_and_only_of_ours(capsys: pytest.CaptureFi
     assert _at_qualities(find_spec("svtav1"), [24, 0]).levels == find_spec("svtav1").levels
     assert main(["rd", "--clips", ".", "--codecs", "s", "--qualities", "64"]) == 2
     assert "--qualities 64: each is -32 to 63" in capsys.readouterr().err
+    assert main(["rd", "--clips", ".", "--codecs", "s", "--qualities", "-16", "-8"]) == 2
+    assert "give one of 0 or more" in capsys.readouterr().err

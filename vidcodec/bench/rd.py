@@ -123,6 +123,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parse_words(parser, argv)
     if options.qualities and not all(-SPARING <= quality < LEVELS for quality in options.qualities):
         raise UsageError(f"--qualities {' '.join(map(str, options.qualities))}: each is {-SPARING} to {LEVELS - 1}")
+    if options.qualities and max(options.qualities) < 0:
+        raise UsageError("--qualities: give one of 0 or more, too; those below say nothing of bits for a picture")
     if not 0 <= options.noise <= 20:
         raise UsageError(f"--noise {options.noise:g}: give 0 to 20 levels of 255")
     return options

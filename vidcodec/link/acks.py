@@ -90,6 +90,8 @@ class AckQueue:
                     self._lost_ms = now_ms
                     for hole in range(max(self._newest + 1, number - MOST_HOLES), number):
                         self._holes[hole] = now_ms
+                    while len(self._holes) > MOST_HOLES:
+                        self._holes.popitem(last=False)
             self._newest, self._arrived_ms, self._told_late = number, now_ms, 0
             self._late_ms = float("inf")
 

@@ -139,6 +139,7 @@ export class AckQueue {
       this.apartMs += (Math.min((nowMs - this.arrivedMs) / frames, 200) - this.apartMs) / 8;
       if (number > this.newest + 1) this.lostMs = nowMs;
       for (let hole = Math.max(this.newest + 1, number - MOST_HOLES); hole < number; hole += 1) this.holes.set(hole, nowMs);
+      while (this.holes.size > MOST_HOLES) this.holes.delete(this.holes.keys().next().value);
     }
     this.newest = number;
     this.arrivedMs = nowMs;
