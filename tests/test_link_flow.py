@@ -184,8 +184,9 @@ def test_silence_amid_bursts_has_everything_under_way_sent_again_in_one_message_
     assert resent(flow, 33.0 * 22 + 2.0) == [[20, 21]], "22 has only just left"
     assert resent(flow, 33.0 * 22 + 7.0) == []
     assert resent(flow, 33.0 * 22 + 13.0) == [[20, 21]]
-    assert flow.doubtful(33.0 * 22 + 21.0)
+    assert not flow.doubtful(33.0 * 22 + 21.0)
     assert resent(flow, 33.0 * 22 + 40.0) == [[20, 21, 22]]
+    assert flow.doubtful(33.0 * 22 + 41.0), "three in vain"
 
 
 def test_acknowledgement_that_was_written_after_a_frame_was_due_proves_its_loss() -> None:
