@@ -326,6 +326,12 @@ def test_lpips_of_codecs_is_compared_where_all_of_them_go() -> None:
     assert text.splitlines()[2].startswith("| s-p | -50 %")
 
 
+def test_lpips_is_over_the_usual_points() -> None:
+    plain = [replace(p, lpips=0.1 * 20 / p.kbps) for p in [*_points("s", 1.0), *_points("s-p", 0.5)]]
+    below = [replace(p, level=-16, kbps=0.9 * p.kbps, lpips=2 * (p.lpips or 0)) for p in plain if p.level == 0]
+    assert looks_rows([*plain, *below], "s") == looks_rows(plain, "s")
+
+
 def test_lpips_of_a_rate_that_one_codec_misses_is_not_compared() -> None:
     plain = [replace(p, lpips=0.1 * 20 / p.kbps) for p in _points("s", 1.0)]
     far = [replace(p, codec="s-p", kbps=p.kbps * 1e4) for p in plain]

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from web_browser import START_MS, TEST_S, chromium, within
+from web_browser import watch_page
 
 from vidcodec.link.acks import AckQueue
 from vidcodec.link.framing import FrameStatus, join_acks
 from vidcodec.watch.files import WatchFiles
-from vidcodec.watch.server import WatchServer
 
 Event = tuple[float, str, int, int]
 PLAY = """async (events) => {
@@ -32,14 +31,8 @@ PLAY = """async (events) => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    server = WatchServer("127.0.0.1:0", WatchFiles.find(tmp_path_factory.mktemp("watch"), "s-1", "ab" * 32))
-    try:
-        with within(TEST_S, "acknowledging"), chromium() as browser:
-            opened = browser.new_page()
-            opened.goto(server.url, timeout=START_MS)
-            yield opened
-    finally:
-        server.close()
+    with watch_page(WatchFiles.find(tmp_path_factory.mktemp("watch"), "s-1", "ab" * 32), "acknowledging") as opened:
+        yield opened
 
 
 def course(seed: int, loss: float) -> list[Event]:

@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-from web_browser import START_MS, TEST_S, chromium, within
+from web_browser import watch_page
 
 from vidcodec.watch.files import WatchFiles
-from vidcodec.watch.server import WatchServer
 
 SENDER = """
     // As docs/link.md has it: after bad news it predicts from what was decoded last.
@@ -70,14 +69,8 @@ PLAY = """async ({ sender, decodeMs, fps, frames, lost }) => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    server = WatchServer("127.0.0.1:0", WatchFiles.find(tmp_path_factory.mktemp("watch"), "s-1", "ab" * 32))
-    try:
-        with within(TEST_S, "playing frames"), chromium() as browser:
-            opened = browser.new_page()
-            opened.goto(server.url, timeout=START_MS)
-            yield opened
-    finally:
-        server.close()
+    with watch_page(WatchFiles.find(tmp_path_factory.mktemp("watch"), "s-1", "ab" * 32), "playing frames") as opened:
+        yield opened
 
 
 def play(page: Any, decode_ms: float, lost: tuple[int, ...] = ()) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from watch_files import base64s, clip, codec
-from web_browser import START_MS, TEST_S, chromium, within
+from web_browser import watch_page
 
 from vidcodec.errors import DamagedPacket
 from vidcodec.packet import Packet
 from vidcodec.watch.files import WatchFiles, model_folder
 from vidcodec.watch.integers import describe
-from vidcodec.watch.server import WatchServer
 from vidcodec.weights import load_weights
 
 READ = """async ({ model, packets }) => {
@@ -50,14 +49,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
     (held / "symbols.json").write_bytes(described)
     (held / "symbols.bin").write_bytes(arrays)
     files = WatchFiles.find(folder, info.model_id, info.weights_sha256)
-    server = WatchServer("127.0.0.1:0", files)
-    try:
-        with within(TEST_S, "reading symbols"), chromium() as browser:
-            opened = browser.new_page()
-            opened.goto(server.url, timeout=START_MS)
-            yield opened, files.model
-    finally:
-        server.close()
+    with watch_page(files, "reading symbols") as opened:
+        yield opened, files.model
 
 
 def read(page: tuple[Any, str], packets: list[bytes]) -> list[str]:

@@ -24,6 +24,8 @@ from sender.capture import open_source
 from sender.crop import crop_to
 from vidcodec.baselines.live import Baseline
 from vidcodec.codec import load_codec
+from vidcodec.watch.files import WatchFiles
+from vidcodec.watch.server import WatchServer
 
 WAIT_MS = 20_000
 """For one thing to happen on a page. Generous: a machine that runs a test suite may be busy."""
@@ -148,3 +150,16 @@ def chromium(gpu: bool = False) -> Iterator[Any]:
     finally:
         with within(START_S, "ending playwright's driver"):
             driver.__exit__()
+
+
+@contextmanager
+def watch_page(files: WatchFiles, what: str) -> Iterator[Any]:
+    """The page of a `/watch` server in a browser that is killed when the tests with it, `what`, take too long."""
+    server = WatchServer("127.0.0.1:0", files)
+    try:
+        with within(TEST_S, what), chromium() as browser:
+            opened = browser.new_page()
+            opened.goto(server.url, timeout=START_MS)
+            yield opened
+    finally:
+        server.close()

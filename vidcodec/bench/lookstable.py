@@ -10,7 +10,7 @@ import numpy as np
 
 from vidcodec.bdrate import Curve, bjontegaard
 from vidcodec.bench.measure import Point
-from vidcodec.bench.summary import by_codec_and_clip
+from vidcodec.bench.summary import by_codec_and_clip, curve_of, usual
 from vidcodec.bench.tables import number, percent, spread, table
 from vidcodec.errors import UsageError
 
@@ -45,14 +45,12 @@ def looks_curve(points: Sequence[Point]) -> Curve:
 
 
 def looks_rows(points: Sequence[Point], anchor: str) -> list[LooksRow]:
-    """A row for each codec with more than one point a clip, in the order of `points`."""
+    """A row for each codec with more than one usual point a clip, in the order of `points`."""
+    points = usual(points)
     curves: dict[str, dict[str, tuple[Curve, Curve]]] = {}
     for codec, clips in by_codec_and_clip(points).items():
         if all(len(rows) > 1 for rows in clips.values()):
-            curves[codec] = {
-                clip: (looks_curve(rows), Curve.of([p.kbps for p in rows], [p.psnr_db for p in rows]))
-                for clip, rows in clips.items()
-            }
+            curves[codec] = {clip: (looks_curve(rows), curve_of(rows)) for clip, rows in clips.items()}
     reached = [
         [
             clip
