@@ -27,11 +27,10 @@ LATE_MS = 15.0
 
 LATE_REPEATS, LATE_EVERY_MS = 4, 8.0
 
-HOLE_MS, HOLE_EVERY_MS = 250.0, 20.0
-"""While a frame is missing behind one that came, a word so often, for so long: its repair may be lost as well, and no
-frame waits for it longer."""
+HOLE_MS, HOLE_EVERY_MS, MOST_HOLES = 250.0, 20.0, 16
+"""While a frame is missing before one that came, a word so often, for so long: its repair may be lost as well, and no
+frame waits for it longer. Of so many at a time, the newest."""
 
-MOST_HOLES = 16
 LOSING_MS = 15_000.0
 """After a loss the path counts, at both ends, as one that loses for so long."""
 
