@@ -124,6 +124,13 @@ def test_wrong_schedule_raises_usage_error(tmp_path: Path, text: str) -> None:
         load_config(tmp_path / "x.toml")
 
 
+def test_schedule_that_cannot_be_read_raises_input_error(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing.toml", "binary.toml"):
+        with pytest.raises(InputError, match=f"--config .*{name}: (No such file|not text)"):
+            load_config(tmp_path / name)
+
+
 def test_bundled_schedule_is_valid_and_takes_its_data_folder() -> None:
     schedules = Path(__file__).parent.parent / "vidcodec/train/schedules"
     for path in schedules.glob("*.toml"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vidcodec.errors import UsageError
+from vidcodec.errors import InputError, UsageError
 from vidcodec.networks.config import LEVELS, ModelConfig
 from vidcodec.train.data import Augmentation
 from vidcodec.train.perceptual import PerceptualConfig
@@ -118,12 +118,15 @@ def load_config(path: Path, data: Path | None = None, cache: Path | None = None)
     [perceptual] and [[stage]]s.
 
     Relative sources are looked up in `data` if it is given; `cache` replaces the cache folder of the file.
-    Raises UsageError when it cannot be read or holds a name that no record has.
+    Raises InputError when it cannot be read, UsageError when it is no TOML or holds a name that no record has.
     """
     try:
-        raw = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: not a readable TOML file ({error})") from error
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not text"
+        raise InputError(f"--config {path}: {why}; give a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"--config {path}: not TOML: {error}") from error
     try:
         config = config_from_dict(raw)
     except (TypeError, ValueError) as error:
