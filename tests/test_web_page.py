@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from web_browser import PIXELS, START_S, WAIT_MS, Triple, eventually, real_frames, within
+from web_browser import PIXELS, START_MS, START_S, WAIT_MS, Triple, eventually, keeping_pages, real_frames, within
 
 from vidcodec.web import Change, WebView, call_controls
 
@@ -309,6 +309,24 @@ def test_page_comes_back_after_the_connection_broke(page: Any, feed: Feed) -> No
     first = feed.number
     eventually(lambda: int(page.get_attribute("#pictures", "data-number")) > first, page)
     assert page.get_by_role("status").inner_text() == "live"
+
+
+def test_page_that_is_left_is_sent_nothing_and_goes_on_when_the_reader_goes_back(browser: Any, feed: Feed) -> None:
+    others = feed.view.page_count
+    with keeping_pages(browser) as another:
+        page = another.new_page()
+        page.goto(feed.view.url, timeout=START_MS)
+        page.wait_for_selector("#pictures[data-number]", timeout=START_MS)
+        page.evaluate("window.kept = true")
+        page.goto("about:blank", timeout=START_MS)
+        eventually(lambda: feed.view.page_count == others, page)
+        page.go_back(timeout=START_MS, wait_until="commit")  # a page that was kept is not loaded again
+        eventually(lambda: feed.view.page_count == others + 1, page)
+        assert page.evaluate("window.kept") is True  # the same page, not one that was loaded again
+        before = int(page.get_attribute("#pictures", "data-number"))
+        eventually(lambda: int(page.get_attribute("#pictures", "data-number")) > before, page)
+        page.wait_for_timeout(1000)
+        assert feed.view.page_count == others + 1  # and one connection
 
 
 def test_end_of_a_call_is_said_and_the_next_one_begins_on_the_same_page(page: Any, feed: Feed) -> None:

@@ -23,6 +23,7 @@ from sender.box import centre_box
 from sender.capture import open_source
 from sender.crop import crop_to
 from vidcodec.baselines.live import Baseline
+from vidcodec.bench.viewers import find_browser
 from vidcodec.codec import load_codec
 from vidcodec.watch.files import WatchFiles
 from vidcodec.watch.server import WatchServer
@@ -134,7 +135,7 @@ def chromium(gpu: bool = False) -> Iterator[Any]:
         gpu: with WebGPU, as far as this browser has it.
     """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    path = find_browser()
     if path is None:
         pytest.skip("no Chromium here: install one, or name it in the variable CHROMIUM")
     flags = [*(flag for flag in FLAGS if flag != "--disable-gpu"), *SOFTWARE_GPU] if gpu else FLAGS
@@ -142,7 +143,7 @@ def chromium(gpu: bool = False) -> Iterator[Any]:
     try:
         with within(START_S, "starting a browser"):
             browser = driver.start().chromium.launch(
-                executable_path=path, headless=True, args=flags, timeout=0.8 * START_S * 1000
+                executable_path=path, headless=True, args=flags, timeout=0.8 * START_MS
             )
         yield browser
         with within(START_S, "closing a browser"), contextlib.suppress(playwright.Error):  # it was killed
@@ -150,6 +151,24 @@ def chromium(gpu: bool = False) -> Iterator[Any]:
     finally:
         with within(START_S, "ending playwright's driver"):
             driver.__exit__()
+
+
+@contextmanager
+def keeping_pages(browser: Any) -> Iterator[Any]:
+    """Another browser beside this one, which keeps a page that is left for whoever goes back to it, as people's do."""
+    with within(START_S, "starting a browser"):
+        another = browser.browser_type.launch(
+            executable_path=find_browser(),
+            headless=True,
+            args=FLAGS,
+            ignore_default_args=["--disable-back-forward-cache"],
+            timeout=0.8 * START_MS,
+        )
+    try:
+        yield another
+    finally:
+        with within(START_S, "closing a browser"):
+            another.close()
 
 
 @contextmanager

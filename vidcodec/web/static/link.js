@@ -34,6 +34,12 @@ export class Link {
     this.handlers = handlers;
     this.socket = null;
     this.waitMs = FIRST_WAIT_MS;
+    this.timer = 0;
+    // A browser may keep a page that was left, with its socket, for a reader who goes back: nobody looks at it till then.
+    addEventListener("pagehide", () => this.leave());
+    addEventListener("pageshow", (event) => {
+      if (event.persisted) this.open();
+    });
   }
 
   open() {
@@ -51,18 +57,27 @@ export class Link {
       if (typeof event.data === "string") this.handlers.onText(JSON.parse(event.data));
       else this.handlers.onFrame(event.data);
     };
-    socket.onclose = () => this.closed(opened);
+    socket.onclose = () => this.closed(socket, opened);
     this.socket = socket;
   }
 
-  async closed(opened) {
+  leave() {
+    clearTimeout(this.timer);
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close();
+  }
+
+  async closed(socket, opened) {
+    if (socket !== this.socket) return; // the page was left
     this.handlers.onState("lost");
     // A handshake that fails gives no reason; whether the cookie is at fault is asked by plain HTTP.
     if (!opened && !(await isKnown().catch(() => true))) {
       this.handlers.onRefused();
       return;
     }
-    setTimeout(() => this.open(), this.waitMs);
+    if (socket !== this.socket) return; // it was left while that was asked
+    this.timer = setTimeout(() => this.open(), this.waitMs);
     this.waitMs = Math.min(LONGEST_WAIT_MS, 2 * this.waitMs);
   }
 
