@@ -6,7 +6,6 @@ script, closing) end when the browser and the driver die, so `within` kills both
 
 import contextlib
 import os
-import shutil
 import signal
 import threading
 import time

@@ -22,6 +22,7 @@ from vidcodec.train.cache import open_cache
 from vidcodec.train.checkpoint import Average, load_checkpoint, load_matching, save_checkpoint
 from vidcodec.train.config import RunConfig, Stage
 from vidcodec.train.data import ClipPool
+from vidcodec.train.evenness import Evenness
 from vidcodec.train.export import trained_weights
 from vidcodec.train.log import RunLog, progress_line
 from vidcodec.train.optimise import Optimisers
@@ -124,6 +125,7 @@ class Trainer:
         older = state
         quality = _draw_quality(stage, rng)
         phase = rng.integers(0, 64, stage.batch)
+        evenness = Evenness(stage.batch, stage.evenness)
         recent: list[tuple[float, float, float]] = []
         said = saved = time.monotonic()
         frames_since, seconds_since = 0, self.seconds
@@ -172,8 +174,10 @@ class Trainer:
                 looks = None
                 if k in seen:
                     looks = self.looks.loss(state.picture, x, seen[k], emphasis=emphasis, autocast=self.autocast)
-                loss = loss_of(result, weight, rate_weight, context_weight, looks)
-                total = total + loss / stage.window
+                losses = loss_of(result, weight, rate_weight, context_weight, looks)
+                shares = torch.from_numpy(evenness.shares(first)).to(self.device, torch.float32)
+                total = total + (losses * shares).mean() / stage.window
+                evenness.saw(losses.detach().cpu().numpy(), first)
                 bits += float(result.bits.mean().detach()) / stage.crop**2 / stage.window
                 error += float(result.error.log10().mean().detach()) / stage.window
             self._descend(total)

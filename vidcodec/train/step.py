@@ -105,7 +105,7 @@ def _choose(
 def loss_of(
     result: FrameResult, weight: Tensor, rate_weight: float, context_weight: float, looks: Tensor | None = None
 ) -> Tensor:
-    """Scalar loss of one frame: lambda * D + R, divided by sqrt(lambda) so that no quality drowns the others.
+    """Loss of one frame of each clip, [B]: lambda * D + R, over sqrt(lambda) so that no quality drowns the others.
 
     D holds also the error of the prediction, which charges the frame before for what it leaves behind: detail that
     lasts is worth more than this frame, noise that does not is worth nothing.
@@ -117,4 +117,4 @@ def loss_of(
     distortion = result.error + context_weight * result.context_error
     if looks is not None:
         distortion = distortion + looks
-    return ((weight * distortion + rate_weight * rate) * (100.0 / weight) ** 0.5).mean()
+    return (weight * distortion + rate_weight * rate) * (100.0 / weight) ** 0.5
