@@ -118,7 +118,7 @@ class References:
 
     @property
     def mending(self) -> bool:
-        """Whether the next frame will not be predicted from the newest one."""
+        """Whether the receiver complained: the next frame will not be predicted from the newest one."""
         with self._lock:
             return self._broken
 

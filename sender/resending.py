@@ -19,7 +19,7 @@ import numpy as np
 from sender.capture import Frame, Pacer, Source
 from vidcodec.codec import FRAME_SIZE, Codec, State, model_of
 from vidcodec.container import StreamInfo, read_info, read_packets
-from vidcodec.errors import DamagedPacket, InputError, UsageError
+from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
 from vidcodec.packet import NUMBERS, Packet, unwrap
 from vidcodec.replay import Replay
 
@@ -145,6 +145,7 @@ class RecordedSource(Source):
         replay = Replay(self._codec)
         number = self.first - 1
         missing = 0
+        damaged = False
         with self._path.open("rb") as file:
             read_info(file)
             packets = read_packets(file)
@@ -164,7 +165,11 @@ class RecordedSource(Source):
                         step = replay.step(packet)
                         record = Recorded(number, packet, step.reference, step.state)
                     except DamagedPacket as error:
-                        log.debug("%s: frame %d is left out: %s", self.name, number, error)
+                        # What was lost on the way is no news. What is damaged is, once; the rest follows from it.
+                        news = not (damaged or isinstance(error, MissingReference))
+                        level = logging.WARNING if news else logging.DEBUG
+                        log.log(level, "%s: frame %d is left out: %s", self.name, number, error)
+                        damaged = damaged or news
                 missing += 1
                 yield record
 

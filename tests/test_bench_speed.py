@@ -161,3 +161,6 @@ def test_latency_command_refuses_bad_input_in_one_line(tmp_path: Path, capsys: p
     assert main([*command, "--duration", "1"]) == 3
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and "nothing.mp4" in error
+    assert main(["latency", "--models", "foo", "--no-track", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.count("error: ") == 1 and "foo" in error

@@ -14,10 +14,12 @@ from call_commands import ROOT
 # isort: split
 import av
 
-from sender.capture import open_source
+from sender.capture import SAMPLE, open_source
 from sender.crop import crop_frames
 from vidcodec.__main__ import main
 from vidcodec.cli import default_model
+from vidcodec.codec import load_codec
+from vidcodec.container import StreamInfo, StreamWriter
 from vidcodec.metrics import mse
 
 FRAMES = 24
@@ -68,6 +70,43 @@ def test_info_splits_the_bits_of_the_learned_codec(tmp_path: Path, capsys: pytes
     parts = [figures[f"{name}_bits_per_frame"] for name in ("header", "motion", "z", "y")]
     assert parts[0] == (40 + 5 * 32) / 6 and all(bits > 0 for bits in parts)
     assert abs(sum(parts) - figures["bits_per_frame"]) < 8
+
+
+@pytest.mark.parametrize("name", ["talk.mp4", "talk"])
+def test_only_a_vdc_is_written_so_that_a_video_named_twice_is_kept(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / name
+    video.write_bytes(SAMPLE.read_bytes())
+    assert main(["encode", str(video), str(video), "--model", "seed", "--frames", "1"]) == 2
+    assert video.read_bytes() == SAMPLE.read_bytes()
+    assert "use .vdc" in capsys.readouterr().err
+
+
+def test_report_that_cannot_be_written_is_said_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = tmp_path / "x.vdc"
+    assert main(["encode", "sample", str(stream), "--model", "seed", "--report", str(tmp_path)]) == 3
+    assert not stream.exists() and "--report" in capsys.readouterr().err
+
+
+def test_stream_of_other_weights_is_not_called_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = tmp_path / "x.vdc"
+    with stream.open("wb") as file:
+        StreamWriter(file, StreamInfo("seed", "0" * 64, 30.0))
+    for words in (["info", str(stream)], ["decode", str(stream), str(tmp_path / "x.mkv")]):
+        assert main(words) == 3
+        assert "made with other weights of model 'seed'; give --weights FILE" in capsys.readouterr().err
+
+
+def test_stream_without_a_frame_is_said_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = tmp_path / "x.vdc"
+    with stream.open("wb") as file:
+        StreamWriter(file, StreamInfo("seed", load_codec("seed").info.weights_sha256, 30.0))
+    assert main(["decode", str(stream), str(tmp_path / "x.mkv")]) == 5
+    assert "no packet is in it" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["x.vdc"]
 
 
 def test_stream_cut_short_gives_the_frames_before_the_cut_and_status_5(

@@ -78,6 +78,20 @@ def test_packets_that_cannot_be_decoded_are_left_out(tmp_path: Path) -> None:
     assert len(frames_of(written(tmp_path / "r.vdc", packets, fps=500))) == 4
 
 
+def test_damage_is_said_once_and_what_was_lost_on_the_way_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    packets: list[Packet | None] = list(coded(10))
+    packets[4] = None
+    frames_of(written(tmp_path / "lost.vdc", packets, fps=500))
+    assert not caplog.records
+    broken = coded(10)[4].to_bytes()
+    packets[4] = Packet.from_bytes(broken[:-1] + bytes([broken[-1] ^ 1]))
+    assert len(frames_of(written(tmp_path / "damaged.vdc", packets, fps=500))) == 4
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "frame 4 is left out" in caplog.text
+
+
 def test_file_that_was_cut_short_gives_what_is_there(tmp_path: Path) -> None:
     path = written(tmp_path / "r.vdc", list(coded(10)), fps=500)
     path.write_bytes(path.read_bytes()[:-20])

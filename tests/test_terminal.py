@@ -3,6 +3,8 @@
 import io
 import time
 
+import pytest
+
 from vidcodec.calllog import Live
 from vidcodec.report import BaselineFigures, CodecFigures, Latency, Percentiles, QualityRange, Report
 from vidcodec.terminal import LINE_EVERY_S, LiveFigures, print_report
@@ -32,6 +34,15 @@ def test_final_table_has_the_figures_of_the_report() -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_reader_that_went_away_is_told_to_the_command() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        print_report(Report(CodecFigures("seed")), Closed())
+
+
 def test_table_without_a_baseline_has_no_column_for_it() -> None:
     out = io.StringIO()
     print_report(Report(CodecFigures("seed"), quality=QualityRange(4, 4.0, 4)), out)
@@ -49,6 +60,7 @@ def test_log_gets_a_line_now_and_then_and_a_terminal_a_table() -> None:
         figures.update(LIVE, "vp8 1/2")
     assert out.getvalue().count("\n") == 1
     assert "223.1 kbit/s  31.46 dB" in out.getvalue()
+    assert "299 shown, 1 lost or on the way" in out.getvalue(), "a frame that is not there yet is not known to be lost"
     terminal = Terminal()
     with LiveFigures("seed", stream=terminal) as figures:
         figures.update(LIVE, "vp8 1/2")

@@ -39,6 +39,7 @@ def test_png_numbers_its_files_and_keeps_the_pixels(tmp_path: Path) -> None:
     for index, picture in enumerate(written):
         back = cv2.cvtColor(cv2.imread(str(tmp_path / f"face_{index:05d}.png")), cv2.COLOR_BGR2RGB)
         assert np.array_equal(back, picture)
+    assert writer.names == f"{tmp_path / 'face_00000.png'} .. face_00001.png"
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])

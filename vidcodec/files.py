@@ -14,11 +14,14 @@ from typing import BinaryIO
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.codec import Codec, Frame, load_codec, model_of
 from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
-from vidcodec.errors import DamagedPacket, InputError, MissingReference
+from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
 from vidcodec.logs import set_up_logging
 from vidcodec.packet import Packet
 from vidcodec.replay import Replay
+from vidcodec.report import check_writable
 from vidcodec.settings import EPILOG, naming_origins, parse
+
+ENDING = ".vdc"
 
 
 @dataclass
@@ -60,6 +63,10 @@ def encode_main(argv: Sequence[str] | None) -> int:
 
 
 def _encode(options: argparse.Namespace) -> int:
+    # A name in the wrong place would be written over: the video itself, where it was given twice.
+    if options.out.suffix.lower() != ENDING:
+        raise UsageError(f"{options.out}: cannot write {options.out.suffix or 'a file without ending'}; use {ENDING}")
+    check_writable(options.report, "--report")
     codec = _codec(options, options.model)
 
     from sender.capture import open_source
@@ -125,11 +132,7 @@ def _decode(options: argparse.Namespace) -> int:
     frozen = 0
     with _open(options.source, "rb") as file:
         info = _named_info(options.source, file)
-        codec = _codec(options, info.model_id)
-        if codec.info.weights_sha256 != info.weights_sha256:
-            raise InputError(
-                f"{options.source}: made with other weights of model {info.model_id!r}; give --weights FILE"
-            )
+        codec = _codec_of(options, info)
         replay = Replay(codec)
         with VideoWriter(options.out, info.fps) as writer:
             damage: DamagedPacket | None = None
@@ -147,7 +150,9 @@ def _decode(options: argparse.Namespace) -> int:
                 damage = error
     if damage is not None:
         raise DamagedPacket(f"{options.source}: frame {writer.frames}: {damage}; {writer.frames} frames were written")
-    print(f"{writer.frames} frames{f', {frozen} of them lost,' if frozen else ''} to {options.out}")
+    if not writer.frames:
+        raise DamagedPacket(f"{options.source}: no packet is in it")
+    print(f"{writer.frames} frames{f', {frozen} of them lost,' if frozen else ''} to {writer.names}")
     return 0
 
 
@@ -172,7 +177,7 @@ def _info(options: argparse.Namespace) -> int:
     totals = Totals()
     with _open(options.source, "rb") as file:
         info = _named_info(options.source, file)
-        codec = _codec(options, info.model_id)
+        codec = _codec_of(options, info)
         replay = Replay(codec)
         try:
             for packet in read_packets(file):
@@ -227,6 +232,18 @@ def _codec(options: argparse.Namespace, model: str) -> Codec:
     """Load by option or by the id in a stream, which may say more than the option: `s-3000` is weights of `s`."""
     weights = Path(options.weights) if options.weights else None
     return load_codec(model_of(model), options.device, options.precision, options.threads, weights)
+
+
+def _codec_of(options: argparse.Namespace, info: StreamInfo) -> Codec:
+    """The codec that made a stream. With other weights the first packet would look damaged.
+
+    Raises:
+        InputError: the weights at hand are others.
+    """
+    codec = _codec(options, info.model_id)
+    if codec.info.weights_sha256 != info.weights_sha256:
+        raise InputError(f"{options.source}: made with other weights of model {info.model_id!r}; give --weights FILE")
+    return codec
 
 
 def _named_info(path: Path, file: BinaryIO) -> StreamInfo:

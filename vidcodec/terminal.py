@@ -9,6 +9,7 @@ from vidcodec.calllog import Live
 from vidcodec.report import STAGES, Percentiles, Report
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 LINE_EVERY_S = 10.0
@@ -18,6 +19,17 @@ def _figure(value: float | None, form: str, unit: str = "") -> str:
     if value is None:
         return "-"
     return f"{value:{form}}{' ' + unit if unit else ''}"
+
+
+def _console(stream: TextIO, width: int | None = None) -> "Console":
+    """A console that tells its caller when nobody reads any more; rich would end the program with status 1."""
+    from rich.console import Console
+
+    class Telling(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Telling(file=stream, width=width, highlight=False)
 
 
 class LiveFigures:
@@ -35,10 +47,9 @@ class LiveFigures:
         self._table = None
         self._last_s = time.monotonic()
         if not quiet and self._stream.isatty():
-            from rich.console import Console
             from rich.live import Live as RichLive
 
-            self._table = RichLive(console=Console(file=self._stream), auto_refresh=False, transient=True)
+            self._table = RichLive(console=_console(self._stream), auto_refresh=False, transient=True)
 
     def __enter__(self) -> "LiveFigures":
         if self._table is not None:
@@ -62,7 +73,7 @@ class LiveFigures:
             line = (
                 f"{live.elapsed_s:6.1f} s  {live.fps:4.1f} fps  {live.wire_kbps:6.1f} kbit/s  "
                 f"{_figure(live.psnr_db, '.2f', 'dB')}  latency {live.latency_p50_ms:.0f} ms  "
-                f"{live.frames_shown} shown, {live.frames_lost} lost"
+                f"{live.frames_shown} shown, {live.frames_lost} lost or on the way"
             )
             if baseline != "none":
                 rate = _figure(live.baseline_kbps, ".1f", "kbit/s")
@@ -74,7 +85,7 @@ def _live_table(live: Live, model: str, baseline: str) -> "Table":
     from rich.table import Table
 
     table = Table(title=f"{live.elapsed_s:.0f} s", title_justify="left")
-    for name in ("", "kbit/s", "PSNR dB", "fps", "p50 ms", "shown", "lost"):
+    for name in ("", "kbit/s", "PSNR dB", "fps", "p50 ms", "shown", "missing"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     table.add_row(
         f"ours ({model})",
@@ -93,13 +104,16 @@ def _live_table(live: Live, model: str, baseline: str) -> "Table":
 
 
 def print_report(report: Report, stream: TextIO | None = None) -> None:
-    """Print a report as two small tables and a line."""
-    from rich.console import Console
+    """Print a report as two small tables and a line.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+    """
     from rich.table import Table
 
     out = stream or sys.stdout
     # Without a terminal rich assumes 80 columns; the tables need fewer than 100 and are read in logs.
-    console = Console(file=out, width=None if out.isatty() else 100, highlight=False)
+    console = _console(out, None if out.isatty() else 100)
     base = report.baseline
     figures = Table(title="Picture and rate", title_justify="left")
     figures.add_column("")

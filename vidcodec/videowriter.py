@@ -58,6 +58,17 @@ class VideoWriter:
         muxer = {".mkv": "matroska", ".mp4": "mp4"}[ending]
         self._container = av.open(self._file, "w", format=muxer, options=options)
 
+    @property
+    def names(self) -> str:
+        """The file that was written, or the first and the last of several."""
+        if not self._png or not self.frames:
+            return str(self.path)
+        first, last = self._numbered(0), self._numbered(self.frames - 1)
+        return str(first) if first == last else f"{first} .. {last.name}"
+
+    def _numbered(self, index: int) -> Path:
+        return self.path.with_name(f"{self.path.stem}_{index:05d}.png")
+
     def _add_stream(self, height: int, width: int) -> None:
         if self.path.suffix.lower() == ".mkv":
             stream = self._container.add_stream("ffv1", rate=self._rate)
@@ -76,7 +87,7 @@ class VideoWriter:
             InputError: the disk is full or the file went away.
         """
         if self._png:
-            file = self.path.with_name(f"{self.path.stem}_{self.frames:05d}.png")
+            file = self._numbered(self.frames)
             if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
                 raise InputError(f"{file}: cannot be written")
         else:

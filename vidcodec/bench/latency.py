@@ -20,6 +20,7 @@ from vidcodec.bench.tables import number, table
 from vidcodec.bench.videotrack import run_track
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError, PeerError, UsageError
+from vidcodec.logs import said_error
 from vidcodec.report import STAGES, Percentiles
 from vidcodec.settings import parse_words, without_options
 
@@ -87,7 +88,8 @@ def call(model: str, options: argparse.Namespace) -> dict[str, Any]:
         except subprocess.TimeoutExpired as error:
             raise PeerError(f"loopback call with model {model} did not end in {error.timeout:g} s") from error
         if done.returncode:
-            said = (done.stderr.strip() or "no message").splitlines()[-1]
+            line = (done.stderr.strip() or "no message").splitlines()[-1]
+            said = said_error(line) or line
             kind = {2: UsageError, 3: InputError}.get(done.returncode, PeerError)
             raise kind(f"loopback call with model {model} ended with status {done.returncode}: {said}")
         values = json.loads(report.read_text("utf-8"))

@@ -19,7 +19,7 @@ from vidcodec.bench.networks import GOOD, OPEN_KBPS, Network, choose
 from vidcodec.bench.output import add_out, load_average, read_run, save, write_run
 from vidcodec.bench.tables import mse_text, number, table
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.errors import PeerError
+from vidcodec.errors import PeerError, UsageError
 from vidcodec.settings import parse_words
 
 TRACK = "vp8-track"
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_words(parser, argv)
     check_shared(options)
     if options.seconds <= 0 or (options.soak is not None and options.soak <= 0):
-        parser.error("--seconds and --soak must be above zero")
+        raise UsageError("--seconds and --soak must be above zero")
     from rich.console import Console
 
     console = Console(stderr=True)
