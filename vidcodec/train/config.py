@@ -45,6 +45,7 @@ class Stage:
     quality_skew: exponent of that draw: 1 for even, 2 puts half of the clips into the lowest quarter of the range.
     quality_wander: standard deviation of its change from window to window.
     context_weight: weight of the error of a prediction beside that of the picture, from a window's second frame on.
+    soft_rate: weight of the rate that y is charged for itself, which the choice of symbols charges it for once more.
     rate_from: weight of the rate at the start of the stage, rising to 1 over `rate_ramp` steps.
     lost_share: probability that a frame is predicted from the state before the last one, as after a loss.
     evenness: 0 for clips that count by what they lose, up to 1 for all to count the same (`Evenness`).
@@ -65,6 +66,7 @@ class Stage:
     quality_skew: float = 1.0
     quality_wander: float = 2.0
     context_weight: float = 1.0
+    soft_rate: float = 1.0
     rate_from: float = 1.0
     rate_ramp: int = 1
     lost_share: float = 0.03

@@ -174,7 +174,14 @@ class Trainer:
                 looks = None
                 if k in seen:
                     looks = self.looks.loss(state.picture, x, seen[k], emphasis=emphasis, autocast=self.autocast)
-                losses = loss_of(result, weight, rate_weight, context_weight, looks)
+                losses = loss_of(
+                    result,
+                    weight,
+                    rate_weight=rate_weight,
+                    soft_rate=stage.soft_rate,
+                    context_weight=context_weight,
+                    looks=looks,
+                )
                 shares = torch.from_numpy(evenness.shares(first)).to(self.device, torch.float32)
                 total = total + (losses * shares).mean() / stage.window
                 evenness.saw(losses.detach().cpu().numpy(), first)

@@ -103,17 +103,25 @@ def _choose(
 
 
 def loss_of(
-    result: FrameResult, weight: Tensor, rate_weight: float, context_weight: float, looks: Tensor | None = None
+    result: FrameResult,
+    weight: Tensor,
+    *,
+    rate_weight: float,
+    soft_rate: float,
+    context_weight: float,
+    looks: Tensor | None = None,
 ) -> Tensor:
     """Loss of one frame of each clip, [B]: lambda * D + R, over sqrt(lambda) so that no quality drowns the others.
 
     D holds also the error of the prediction, which charges the frame before for what it leaves behind: detail that
     lasts is worth more than this frame, noise that does not is worth nothing.
 
+    R is taken twice, from the true symbols and, weighted by `soft_rate`, from noise in place of rounding.
+
     looks: [B], what the picture's looks add to its error; see `vidcodec.train.perceptual`.
     """
     pixels = result.state.picture.shape[2] * result.state.picture.shape[3]
-    rate = (result.soft_bits + result.bits) / pixels
+    rate = (soft_rate * result.soft_bits + result.bits) / pixels
     distortion = result.error + context_weight * result.context_error
     if looks is not None:
         distortion = distortion + looks
