@@ -72,6 +72,15 @@ def test_killed_run_goes_on_from_its_checkpoint(pictures: Path, tmp_path: Path) 
     assert load_checkpoint(tmp_path / "run/last.pt")["step"] == 4
 
 
+def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"last\.pt: No such file or directory; give a checkpoint$"):
+        load_checkpoint(tmp_path / "last.pt")
+    for content in (b"", b"no checkpoint", b"PK\x03\x04" + bytes(100)):
+        (tmp_path / "last.pt").write_bytes(content)
+        with pytest.raises(InputError, match=r"last\.pt: not a readable checkpoint$"):
+            load_checkpoint(tmp_path / "last.pt")
+
+
 def test_training_lowers_the_loss_on_one_picture(pictures: Path, tmp_path: Path) -> None:
     stage = replace(STAGE, steps=40, lr=3e-3, lr_end=3e-3, quality_low=30.0, quality_high=30.0, quality_wander=0.0)
     trainer = Trainer(config_for(pictures, stages=(stage,), score=ScoreConfig(every=5)), tmp_path / "run", print)
