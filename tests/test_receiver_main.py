@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ def test_options_that_make_no_sense_end_with_one_line(
 ) -> None:
     assert main(["--display", "none", "--model", "seed", *words]) == status
     assert said in only_error_line(capsys.readouterr().err.splitlines())
+
+
+def test_virtual_camera_without_its_package_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    assert main(["--listen", "127.0.0.1:0", "--display", "none", "--model", "seed", "--virtual-camera"]) == 2
+    assert "pip install -e '.[camera]'" in only_error_line(capsys.readouterr().err.splitlines())
 
 
 def test_port_in_use_is_said_with_advice(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -120,6 +120,14 @@ def test_damaged_checkpoint_raises_input_error(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "b.pt")
 
 
+def test_what_draws_the_curves_is_missed_before_the_first_step(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidcodec.train.log.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[bench\]'"):
+        Trainer(config_for(pictures), tmp_path / "run", print)
+
+
 @pytest.mark.parametrize("text", ["stage = 3", "[[stage]]\nsteps = 5\nspeed = 2", "seed = 1"])
 def test_wrong_schedule_raises_usage_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.toml").write_text(text)
