@@ -58,7 +58,8 @@ class VirtualCamera:
         try:
             import pyvirtualcam
         except ImportError as error:
-            raise UsageError("--virtual-camera needs a package: pip install 'vidcodec[camera]'") from error
+            how = "pip install -e '.[camera]' in the project's folder"
+            raise UsageError(f"--virtual-camera needs a package: {how}") from error
         self._size = size
         try:
             self._camera: Any = pyvirtualcam.Camera(size.width, size.height, size.fps)

@@ -37,6 +37,7 @@ class Sender:
         self.stop = stop
         self.report = Report(CodecFigures(options.model))
         self.called = False
+        self._notice: str | None = None
         self._codec_ready: Callable[[], None]
 
     def run(self) -> int:
@@ -81,6 +82,8 @@ class Sender:
                 page = CallPage(listen, "sender", metrics=options.metrics)
                 stack.callback(page.close)
                 print(*page.lines, sep="\n", flush=True)
+            if self._notice:  # what is wrong with the options has been said by now
+                print(self._notice, flush=True)
             self._make(
                 Call(codec, source, wishes, loopback.side if loopback else None, page), where, source, codec.info
             )
@@ -116,8 +119,7 @@ class Sender:
         source, notice = open_source_or_sample(
             options.input, width=options.width, height=options.height, fps=options.fps, loop=loop
         )
-        if notice:
-            print(notice, flush=True)
+        self._notice = notice
         return source
 
     def _make(self, call: "Call", where: "str | WatchServer", source: "Source", info: "CodecInfo") -> None:

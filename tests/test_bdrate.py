@@ -1,5 +1,7 @@
 """Bjontegaard deltas against a published worked example and against curves with a known answer."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -80,3 +82,9 @@ def test_bad_curves_are_usage_errors() -> None:
         Curve.of([0, 2], [3, 4])
     with pytest.raises(UsageError, match="finite"):
         Curve.of([1, 2], [3, float("nan")])
+
+
+def test_without_scipy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.interpolate", None)
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[bench\]'"):
+        bjontegaard(Curve.of(*E137_ANCHOR), Curve.of(*E137_OTHER))

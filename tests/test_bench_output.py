@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vidcodec.bench import main
 from vidcodec.bench.output import add_out, output_folder, save, write_run
 from vidcodec.errors import InputError
 
@@ -29,6 +30,12 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_run(tmp_path: Path)
     assert parser.parse_args(["--out", str(tmp_path / "new")]).out == tmp_path / "new"
     assert not (tmp_path / "new").exists()
     assert parser.parse_args([]).out == Path("bench-out")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder here that even root cannot write to")
+def test_a_folder_that_nobody_can_write_is_named_before_the_clips_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rd", "--clips", "missing", "--out", "/proc/figures"]) == 3
+    assert capsys.readouterr().err == "error: --out /proc/figures: /proc cannot be written; give a folder that can\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from call_commands import only_error_line
 from test_baselines_video import moving_frames
 
 from tests.tiny import RICH, moving_face, tiny_codec
@@ -157,10 +158,10 @@ def test_latency_page_and_plot_show_every_call(tmp_path: Path) -> None:
 
 
 def test_latency_command_refuses_bad_input_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["latency", "--models", "--input", str(tmp_path / "nothing.mp4"), "--out", str(tmp_path)]
-    assert main([*command, "--duration", "1"]) == 3
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ") and "nothing.mp4" in error
+    for source, status in ((str(tmp_path / "nothing.mp4"), 3), (str(tmp_path / "nothing.vdc"), 2), ("0", 2)):
+        # Before any call: nothing but the error is said.
+        assert main(["latency", "--input", source, "--out", str(tmp_path)]) == status
+        assert source in only_error_line(capsys.readouterr().err.splitlines())
     assert main(["latency", "--models", "foo", "--no-track", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.count("error: ") == 1 and "foo" in error

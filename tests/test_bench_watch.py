@@ -18,7 +18,7 @@ def test_missing_files_are_told_before_anything_is_measured(tmp_path: Path, caps
 
 
 def test_figures_of_a_short_call_are_sound(tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript", reason="no onnxscript here: pip install 'vidcodec[watch]'")
+    pytest.importorskip("onnxscript", reason="no onnxscript here: pip install -e '.[watch]'")
     if find_browser() is None:
         pytest.skip("no Chromium here: install one, or name it in the variable CHROMIUM")
     copy_runtime(runtime(), tmp_path / "runtime")

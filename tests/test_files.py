@@ -19,7 +19,7 @@ from sender.crop import crop_frames
 from vidcodec.__main__ import main
 from vidcodec.cli import default_model
 from vidcodec.codec import load_codec
-from vidcodec.container import StreamInfo, StreamWriter
+from vidcodec.container import StreamInfo, StreamWriter, read_info
 from vidcodec.metrics import mse
 
 FRAMES = 24
@@ -118,4 +118,23 @@ def test_stream_cut_short_gives_the_frames_before_the_cut_and_status_5(
     assert main(["decode", str(stream), str(tmp_path / "x.png")]) == 5
     assert len(list(tmp_path.glob("x_*.png"))) == 3
     assert cv2.imread(str(tmp_path / "x_00002.png")).shape == (192, 192, 3)
-    assert "3 frames were written" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: {stream}: file ends inside record 3; 3 frames were written\n"
+    assert main(["info", str(stream)]) == 5
+    assert capsys.readouterr().err == f"error: {stream}: file ends inside record 3\n"
+
+
+def test_damaged_packet_is_said_with_its_place_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = tmp_path / "x.vdc"
+    assert main(["encode", "sample", str(stream), "--model", "seed", "--quality", "0", "--frames", "2"]) == 0
+    capsys.readouterr()
+    data = bytearray(stream.read_bytes())
+    with stream.open("rb") as file:
+        read_info(file)
+        first = file.tell()
+    data[first + 3 + 3] ^= 1  # the last bits of a header whose distance follows are those of the checksum
+    stream.write_bytes(data)
+    said = f"error: {stream}: record 0: packet 0 is damaged: its checksum does not match"
+    assert main(["info", str(stream)]) == 5
+    assert capsys.readouterr().err == f"{said}\n"
+    assert main(["decode", str(stream), str(tmp_path / "x.png")]) == 5
+    assert capsys.readouterr().err == f"{said}; 0 frames were written\n"

@@ -200,6 +200,14 @@ def test_hostile_bytes_raise_damaged_packet_or_decode(codec, frames, kind) -> No
     assert np.array_equal(shown, states[1].picture)
 
 
+def test_a_wrong_checksum_is_said_in_words_for_a_call_and_a_file(codec, frames) -> None:
+    packet, _ = codec.encode(frames[0], codec.blank_state(), 20)
+    header = packet.header
+    wrong = Header(header.number, header.distance, header.quality, header.checksum ^ 1)
+    with pytest.raises(DamagedPacket, match=r"^packet 0 is damaged: its checksum does not match$"):
+        codec.decode(Packet(wrong, packet.body), codec.blank_state())
+
+
 def test_wrong_arguments_raise_usage_error(codec, frames) -> None:
     with pytest.raises(UsageError):
         codec.encode(frames[0], codec.blank_state(), 64)

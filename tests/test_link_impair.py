@@ -44,8 +44,15 @@ def test_bad_trace_is_an_input_error(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(InputError):
         parse_impairment(str(path))
-    with pytest.raises(InputError):
-        parse_impairment(str(tmp_path / "none.json"))
+
+
+def test_trace_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
+    missing = tmp_path / "none.json"
+    with pytest.raises(InputError) as caught:
+        parse_impairment(str(missing))
+    assert (
+        str(caught.value) == f"--impair {missing}: No such file or directory; give a trace in JSON, or delay=20,loss=5"
+    )
 
 
 def test_delay_and_jitter_stay_in_their_range() -> None:

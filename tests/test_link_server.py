@@ -13,10 +13,11 @@ import aiohttp
 import pytest
 from link_pair import HELLO, Seen, eventually, packet, pair
 
-from vidcodec.errors import PeerError, UsageError, VidcodecError
+from vidcodec.errors import InputError, PeerError, UsageError, VidcodecError
 from vidcodec.link import Hello, Impairment, LinkOptions, ReceiverServer, connect, parse_impairment
 from vidcodec.link.ice import reachable_address
 from vidcodec.link.limits import AttemptLimit, ConnectionGuard
+from vidcodec.link.server import load_tls
 from vidcodec.link.whip import Target, parse_listen, parse_url
 
 
@@ -227,12 +228,24 @@ def test_tls_works_with_a_trusted_certificate_and_is_refused_without(tmp_path: P
     seen = Seen()
     with ReceiverServer("127.0.0.1:0", HELLO, seen.receiver_handlers(), cert=cert, key=key) as server:
         assert server.url.startswith("https://127.0.0.1:")
-        assert "no trust in the certificate" in refusal(server.url)
+        said = refusal(server.url)
+        assert said.endswith("/whip (self-signed certificate): give its CA with --ca") and "no trust" in said
         with connect(server.url, HELLO, LinkOptions(ca_file=str(cert))) as link:
             link.send_frame(0, packet(0))
             assert eventually(lambda: seen.frames)
-        with pytest.raises(UsageError, match="cannot read certificates"):
-            connect(server.url, HELLO, LinkOptions(ca_file=str(tmp_path / "none.pem")))
+        for name, why in (("none.pem", "No such file or directory"), ("key.pem", "no certificate in PEM")):
+            with pytest.raises(InputError, match=rf"^--ca .*{name}: {why}; give"):
+                connect(server.url, HELLO, LinkOptions(ca_file=str(tmp_path / name)))
+    with ReceiverServer("127.0.0.1:0", HELLO, seen.receiver_handlers()) as server:
+        assert "does not speak https" in refusal(server.url.replace("http:", "https:"))
+
+
+def test_key_of_another_certificate_is_said(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    cert, _ = self_signed(tmp_path)
+    _, key = self_signed(tmp_path / "other")
+    with pytest.raises(InputError, match=r"^--cert .*, --key .*: the key is not this certificate's$"):
+        load_tls(cert, key)
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

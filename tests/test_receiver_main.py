@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from receiver.__main__ import main
         (("--snapshot", "x.jpg"), 2, ".png"),
         (("--duration", "-1"), 2, "--duration"),
         (("--cert", "missing.pem"), 2, "--cert and --key"),
+        (("--cert", "no.pem", "--key", "no.pem"), 3, "error: --cert no.pem: No such file or directory; give a"),
+        (("--cert", __file__, "--key", __file__), 3, "no certificate and its key in PEM"),
+        (("--impair", "no.json"), 3, "error: --impair no.json: No such file or directory; give a trace in JSON"),
         (("--token-file", "missing"), 3, "missing"),
         (("--weights", "missing.safetensors"), 3, "missing"),
     ],
@@ -28,6 +32,14 @@ def test_options_that_make_no_sense_end_with_one_line(
 ) -> None:
     assert main(["--display", "none", "--model", "seed", *words]) == status
     assert said in only_error_line(capsys.readouterr().err.splitlines())
+
+
+def test_virtual_camera_without_its_package_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    assert main(["--listen", "127.0.0.1:0", "--display", "none", "--model", "seed", "--virtual-camera"]) == 2
+    assert "pip install -e '.[camera]'" in only_error_line(capsys.readouterr().err.splitlines())
 
 
 def test_port_in_use_is_said_with_advice(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from call_commands import ROOT, only_error_line, read_report
 from videos import write_video
 
 from sender.__main__ import main
+from sender.capture import open_source
 
 NOWHERE = ("--connect", "http://127.0.0.1:9/whip#token=x")
 
@@ -32,6 +33,9 @@ NOWHERE = ("--connect", "http://127.0.0.1:9/whip#token=x")
         (("--connect", "ftp://x", "--input", "sample"), "URL"),
         ((*NOWHERE, "--record", "x.mkv"), "--record"),
         ((*NOWHERE, "--demo", "x"), "--demo"),
+        (("--loopback", "--cert", "c.pem", "--key", "k.pem"), "--cert is for the page of --watch"),
+        ((*NOWHERE, "--key", "k.pem"), "--key is for the page of --watch"),
+        (("--loopback", "--watch-files", "x"), "--watch-files is for the page of --watch"),
         (("--loopback", "--record", "x.avi"), "must end in"),
         (("--loopback", "--snapshot", "x.jpg"), ".png"),
         (("--loopback", "--input", "sample", "--model", "seed", "--quality", "63"), "--quality 63"),
@@ -69,6 +73,25 @@ def test_inputs_that_cannot_be_read_end_with_status_3_and_a_report(
         words = ["--connect", "http://127.0.0.1:9/whip", "--input", "sample", "--model", "seed"]
         assert main([*words, option, str(tmp_path / "missing")]) == 3
         assert "missing" in only_error_line(capsys.readouterr().err.splitlines())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--loopback", "--display", "none", "--web", "nonsense:port"),
+        ("--watch", "nonsense:port"),
+        (*NOWHERE, "--web", "nonsense:port"),
+    ],
+)
+def test_bad_address_is_all_that_is_said_where_there_is_no_camera(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "sender.capture.open_source_or_sample", lambda _source, **_options: (open_source("sample"), "no camera found")
+    )
+    assert main([*words, "--frames", "1"]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and "nonsense:port" in only_error_line(err.splitlines())
 
 
 def test_report_that_cannot_be_written_is_said_before_anything_else(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from call_commands import ROOT, only_error_line
 
+from receiver.__main__ import main as receiver_main
 from receiver.__main__ import make_parser as receiver_parser
 from sender.__main__ import main as sender_main
 from sender.options import make_parser, receiver_arguments
@@ -144,7 +145,6 @@ def test_option_silences_those_that_it_excludes_further_down(tmp_path: Path, mon
         ("ice-server = [1]\n", "must be text"),
         ("config = 'x'\n", "config: no option has this name"),
         ("quality = 1\nbitrate = 2\n", "exclude each other"),
-        ("bitrate =\n", "not TOML"),
     ],
 )
 def test_mistakes_in_a_file_end_with_status_2_and_one_line_that_names_it(
@@ -189,6 +189,10 @@ def test_file_that_cannot_be_read_ends_with_status_3(tmp_path: Path, capsys: pyt
     (tmp_path / "noise.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not text"):
         sender("--config", str(tmp_path / "noise.toml"))
+    file = written(tmp_path, "bitrate =\n")
+    for main, words in ((sender_main, ["--loopback"]), (receiver_main, []), (vidcodec_main, ["info", "x.vdc"])):
+        assert main([*words, "--config", file]) == 3
+        assert f"--config {file}: not TOML" in only_error_line(capsys.readouterr().err.splitlines())
 
 
 def test_error_about_a_value_says_where_it_stands(

@@ -92,6 +92,12 @@ def test_packet_with_a_reference_is_no_packet_of_a_still_model(codec: Codec, fac
         codec.decode(Packet(Header(1, 1, 0, packet.header.checksum), packet.body), state)
 
 
+def test_a_wrong_checksum_is_said_as_the_learned_codec_says_it(codec: Codec, face: Frame) -> None:
+    packet, state = codec.encode(face, codec.blank_state(), 0)
+    with pytest.raises(DamagedPacket, match=r"^packet 0 is damaged: its checksum does not match$"):
+        codec.decode(Packet(Header(0, 0, 0, packet.header.checksum ^ 1), packet.body), state)
+
+
 def test_another_process_with_other_threads_finds_the_same_symbols(codec: Codec, face: Frame, tmp_path: Path) -> None:
     packet, state = codec.encode(face, codec.blank_state(), 3)
     (tmp_path / "p").write_bytes(packet.to_bytes())

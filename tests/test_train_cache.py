@@ -86,5 +86,5 @@ def test_source_without_files_raises_input_error(source: str, tmp_path: Path) ->
 
 def test_broken_file_raises_input_error(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_bytes(b"not a video" * 9)
-    with pytest.raises(InputError, match=r"x\.mp4"):
+    with pytest.raises(InputError, match=r"x\.mp4: cannot be decoded \(Invalid data found when processing input\);"):
         open_cache(tmp_path / "x.mp4", tmp_path / "cache")

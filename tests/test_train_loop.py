@@ -112,12 +112,23 @@ def test_deeper_model_keeps_what_a_shallow_one_learned() -> None:
 def test_damaged_checkpoint_raises_input_error(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", {"step": 3, "w": torch.ones(2)})
     assert load_checkpoint(tmp_path / "a.pt")["step"] == 3
-    (tmp_path / "a.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:100])
-    with pytest.raises(InputError, match="not a readable checkpoint"):
-        load_checkpoint(tmp_path / "a.pt")
+    for content in ((tmp_path / "a.pt").read_bytes()[:100], b"", b"no checkpoint", b"PK\x03\x04" + bytes(100)):
+        (tmp_path / "a.pt").write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.pt: not a readable checkpoint$"):
+            load_checkpoint(tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"b\.pt: No such file or directory; give a checkpoint$"):
+        load_checkpoint(tmp_path / "b.pt")
 
 
-@pytest.mark.parametrize("text", ["stage = 3", "[[stage]]\nsteps = 5\nspeed = 2", "seed = 1", "= ="])
+def test_what_draws_the_curves_is_missed_before_the_first_step(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidcodec.train.log.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[bench\]'"):
+        Trainer(config_for(pictures), tmp_path / "run", print)
+
+
+@pytest.mark.parametrize("text", ["stage = 3", "[[stage]]\nsteps = 5\nspeed = 2", "seed = 1"])
 def test_wrong_schedule_raises_usage_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(UsageError):
@@ -126,8 +137,9 @@ def test_wrong_schedule_raises_usage_error(tmp_path: Path, text: str) -> None:
 
 def test_schedule_that_cannot_be_read_raises_input_error(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    for name in ("missing.toml", "binary.toml"):
-        with pytest.raises(InputError, match=f"--config .*{name}: (No such file|not text)"):
+    (tmp_path / "prose.toml").write_text("= =")
+    for name in ("missing.toml", "binary.toml", "prose.toml"):
+        with pytest.raises(InputError, match=f"--config .*{name}: (No such file|not text|not TOML)"):
             load_config(tmp_path / name)
 
 

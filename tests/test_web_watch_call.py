@@ -22,7 +22,7 @@ WAIT_S = 90.0
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("onnxscript", reason="no onnxscript here: pip install 'vidcodec[watch]'")
+    pytest.importorskip("onnxscript", reason="no onnxscript here: pip install -e '.[watch]'")
     folder = tmp_path_factory.mktemp("watch")
     copy_runtime(runtime(), folder / "runtime")
     export_model(folder)

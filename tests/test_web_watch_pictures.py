@@ -43,7 +43,7 @@ DECODE = """async ({ model, runtime, packets, where }) => {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, WatchFiles]]:
     """Where the pages and their files are, and the files."""
-    pytest.importorskip("onnxscript", reason="no onnxscript here: pip install 'vidcodec[watch]'")
+    pytest.importorskip("onnxscript", reason="no onnxscript here: pip install -e '.[watch]'")
     folder = tmp_path_factory.mktemp("watch")
     copy_runtime(runtime(), folder / "runtime")
     export_model(folder)

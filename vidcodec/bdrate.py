@@ -99,8 +99,10 @@ def _bd_psnr(anchor: Curve, other: Curve) -> float | None:
 
 
 def _pchip(x: Sequence[float] | NDArray[np.float64], y: Sequence[float] | NDArray[np.float64]) -> Any:
-    from scipy.interpolate import PchipInterpolator
-
+    try:
+        from scipy.interpolate import PchipInterpolator
+    except ImportError as error:
+        raise UsageError("BD-rate needs scipy: pip install -e '.[bench]' in the project's folder") from error
     return PchipInterpolator(np.asarray(x), np.asarray(y))
 
 

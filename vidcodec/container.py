@@ -88,7 +88,7 @@ def read_packets(file: BinaryIO) -> Iterator[Packet | None]:
     """Read the records after the head; None stands for a frame marked as lost.
 
     Raises:
-        DamagedPacket: a record is cut short or no packet. What came before has been yielded.
+        DamagedPacket: a record, which it names, is cut short or no packet. What came before has been yielded.
     """
     index = 0
     while head := file.read(3):
@@ -100,5 +100,10 @@ def read_packets(file: BinaryIO) -> Iterator[Packet | None]:
         elif not HEADER_BYTES <= length <= MAX_PACKET_BYTES:
             raise DamagedPacket(f"record {index} claims {length} bytes")
         else:
-            yield Packet.from_bytes(_exactly(file, length, f"record {index}"))
+            data = _exactly(file, length, f"record {index}")
+            try:
+                packet = Packet.from_bytes(data)
+            except DamagedPacket as error:
+                raise DamagedPacket(f"record {index}: {error}") from error
+            yield packet
         index += 1

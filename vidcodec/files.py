@@ -6,7 +6,7 @@ These are commands: they stand above everything else, so they may use the sender
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -137,7 +137,7 @@ def _decode(options: argparse.Namespace) -> int:
         with VideoWriter(options.out, info.fps) as writer:
             damage: DamagedPacket | None = None
             try:
-                for packet in read_packets(file):
+                for index, packet in enumerate(read_packets(file)):
                     # A lost frame, and one that needs it, freezes the picture, as it did in the call.
                     try:
                         if packet is not None:
@@ -145,11 +145,13 @@ def _decode(options: argparse.Namespace) -> int:
                         frozen += packet is None
                     except MissingReference:
                         frozen += 1
+                    except DamagedPacket as error:
+                        raise _in_record(index, error) from error
                     writer.write(replay.picture)
             except DamagedPacket as error:
                 damage = error
     if damage is not None:
-        raise DamagedPacket(f"{options.source}: frame {writer.frames}: {damage}; {writer.frames} frames were written")
+        raise DamagedPacket(f"{options.source}: {damage}; {writer.frames} frames were written")
     if not writer.frames:
         raise DamagedPacket(f"{options.source}: no packet is in it")
     print(f"{writer.frames} frames{f', {frozen} of them lost,' if frozen else ''} to {writer.names}")
@@ -179,17 +181,13 @@ def _info(options: argparse.Namespace) -> int:
         info = _named_info(options.source, file)
         codec = _codec_of(options, info)
         replay = Replay(codec)
-        try:
-            for packet in read_packets(file):
+        with _naming(options.source):
+            for index, packet in enumerate(read_packets(file)):
                 try:
-                    if packet is not None:
-                        replay.decode(packet)
-                except MissingReference:
-                    if not totals.lost:
-                        raise
-                totals.add(packet, codec.part_bits(packet) if packet is not None else None)
-        except DamagedPacket as error:
-            raise DamagedPacket(f"{options.source}: record {totals.frames + totals.lost}: {error}") from error
+                    _check(packet, replay, totals)
+                    totals.add(packet, codec.part_bits(packet) if packet is not None else None)
+                except DamagedPacket as error:
+                    raise _in_record(index, error) from error
     figures = _figures(info, totals)
     if options.json:
         print(json.dumps(figures, indent=2))
@@ -197,6 +195,21 @@ def _info(options: argparse.Namespace) -> int:
         for name, value in figures.items():
             print(f"{name:24}{value:.2f}" if isinstance(value, float) else f"{name:24}{value}")
     return 0
+
+
+def _check(packet: Packet | None, replay: Replay, before: Totals) -> None:
+    """Decode a packet. It may lack a reference only where a frame before it was lost."""
+    try:
+        if packet is not None:
+            replay.decode(packet)
+    except MissingReference:
+        if not before.lost:
+            raise
+
+
+def _in_record(index: int, error: DamagedPacket) -> DamagedPacket:
+    """What a codec says of a packet, with its place in the file. (What the file itself says has one.)"""
+    return DamagedPacket(f"record {index}: {error}")
 
 
 def _figures(info: StreamInfo, totals: Totals) -> dict[str, object]:
@@ -247,8 +260,15 @@ def _codec_of(options: argparse.Namespace, info: StreamInfo) -> Codec:
 
 
 def _named_info(path: Path, file: BinaryIO) -> StreamInfo:
-    try:
+    with _naming(path):
         return read_info(file)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What is damaged in a file is said with its name."""
+    try:
+        yield
     except DamagedPacket as error:
         raise DamagedPacket(f"{path}: {error}") from error
 

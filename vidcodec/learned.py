@@ -288,7 +288,7 @@ class LearnedCodec(Codec):
         port = DecodePort(self.tables, packet.body)
         symbols = walk(port, self.scales, CELLS, intra, level, known=None)
         if checksum(packet.header.prefix(), b"".join(port.coded)) != packet.header.checksum:
-            raise DamagedPacket(f"packet {packet.header.number}: checksum does not match; wait for the next one")
+            raise DamagedPacket(f"packet {packet.header.number} is damaged: its checksum does not match")
         return symbols, port
 
     def level_of(self, header: Header) -> tuple[bool, int]:

@@ -78,8 +78,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None, command: 
         The options, and in `origins` by name where each one that was given stands ("" for the command line).
 
     Raises:
-        UsageError: a name that no option has, a value that it does not take, or a file that is no TOML.
-        InputError: the file cannot be read.
+        UsageError: a name that no option has, or a value that it does not take.
+        InputError: the file cannot be read, or is no TOML.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     actions = options_of(parser)
@@ -219,7 +219,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"--config {path}: not text; give a TOML file") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"--config {path}: not TOML: {error}") from error
+        raise InputError(f"--config {path}: not TOML: {error}") from error
 
 
 def _from_text(action: argparse.Action, text: str, where: str) -> Any:

@@ -117,9 +117,8 @@ class SideReceiver:
         try:
             self._connection = Client(path, authkey=bytes.fromhex(key))
         except Exception as error:  # sockets, keys and paths fail in many ways, and mean the same here
-            raise PeerError(
-                f"the sender's local channel does not answer ({error}); start both by --loopback"
-            ) from error
+            why = getattr(error, "strerror", None) or error
+            raise PeerError(f"the sender's local channel does not answer ({why}); start both by --loopback") from error
         self._changed = threading.Condition()
         self._pictures: OrderedDict[int, SidePictures] = OrderedDict()
         self._closed = False

@@ -88,7 +88,7 @@ class StillCodec(Codec):
             raise DamagedPacket(f"frame {header.number}: no packet of model {self.info.model_id!r}")
         symbols = SymbolDecoder(packet.body).take(self._tables, self._rows(header.quality))
         if checksum(header.prefix(), symbols.astype("<i2").tobytes()) != header.checksum:
-            raise DamagedPacket(f"frame {header.number}: checksum does not match")
+            raise DamagedPacket(f"packet {header.number} is damaged: its checksum does not match")
         return symbols
 
     def latents(self, frame: Frame) -> NDArray[np.float32]:

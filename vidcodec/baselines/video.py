@@ -69,7 +69,8 @@ class VideoEncoder:
             with same_scheduling():
                 context.open()
         except (self._av.FFmpegError, ValueError) as error:
-            raise UsageError(f"{settings.name} cannot start ({settings.encoder}): {error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise UsageError(f"{settings.name} cannot start ({settings.encoder}): {why}") from error
         self._context = context
         self._number = 0
 

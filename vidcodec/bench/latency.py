@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_shared(parser, "input", "bitrate", "duration", "device", "precision", "threads", input="sample", duration=10.0)
     options = parse_words(parser, argv)
     check_shared(options)
+    check_input(options.input, with_track=not options.no_track)
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -58,6 +59,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_run(options.out, "latency", result, markdown(result))
     plot(rows, options.out / "latency.png")
     return 0
+
+
+def check_input(source: str, with_track: bool) -> None:
+    """Find out before any call whether there is something to send.
+
+    Raises:
+        InputError: it cannot be read.
+        UsageError: the video track takes no such source.
+    """
+    from sender.capture import camera_index, open_source
+    from sender.resending import RecordedSource, is_recording
+
+    if with_track and (camera_index(source) is not None or is_recording(source)):
+        raise UsageError(f"--input {source}: the video track is sent files only; leave it out with --no-track")
+    if is_recording(source):
+        RecordedSource(Path(source))
+    else:
+        open_source(source, paced=False).close()
 
 
 def call(model: str, options: argparse.Namespace) -> dict[str, Any]:

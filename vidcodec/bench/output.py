@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ def output_folder(text: str) -> Path:
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise InputError(f"--out {text}: {there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"--out {text}: {there} cannot be written; give a folder that can")
+    try:
+        with tempfile.TemporaryFile(dir=there):  # tried: permissions do not say all, least of all to root
+            pass
+    except OSError as error:
+        raise InputError(f"--out {text}: {there} cannot be written; give a folder that can") from error
     return folder
 
 

@@ -194,7 +194,7 @@ class RunningCall:
             connection.request("GET", at.path)
             text = connection.getresponse().read().decode()
         except OSError as error:
-            raise PeerError(f"the call ended before its turns: {error}") from error
+            raise PeerError(f"the call ended before its turns ({error.strerror or error})") from error
         finally:
             connection.close()
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))

@@ -40,7 +40,7 @@ def load_pyplot() -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise UsageError("plots need matplotlib: install vidcodec[bench]") from error
+        raise UsageError("plots need matplotlib: pip install -e '.[bench]' in the project's folder") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -88,16 +88,18 @@ def _changed(base: Impairment, values: dict[str, Any]) -> Impairment:
 
 def _read_trace(path: Path) -> Impairment:
     try:
-        steps = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read impairments from {path}: {error}") from error
+        steps = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"--impair {path}: {error.strerror}; give a trace in JSON, or delay=20,loss=5") from error
+    except ValueError as error:
+        raise InputError(f"--impair {path}: not JSON ({error})") from error
     if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
-        raise InputError(f'{path} is no list of impairments: write [{{"at": 0, "rate": 150}}, ...]')
+        raise InputError(f'--impair {path}: no list of impairments; write [{{"at": 0, "rate": 150}}, ...]')
     now, trace, last = Impairment(), [], -1.0
     for step in steps:
         at_s = step.pop("at", 0.0)
         if not isinstance(at_s, (int, float)) or at_s <= last:
-            raise InputError(f'{path}: "at" has to be a number that grows from step to step')
+            raise InputError(f'--impair {path}: "at" has to be a number that grows from step to step')
         last = float(at_s)
         now = _changed(now, step)
         trace.append((last, now))

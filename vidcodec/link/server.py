@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from vidcodec.errors import PeerError, UsageError
+from vidcodec.errors import InputError, PeerError, UsageError
 from vidcodec.link.door import read_offer, refusal
 from vidcodec.link.ice import (
     MAX_SDP_BYTES,
@@ -43,7 +43,8 @@ class ReceiverServer:
         max_peers: simultaneous senders.
 
     Raises:
-        UsageError: the address cannot be listened on, or a file or the token is unusable.
+        UsageError: the address cannot be listened on, or the token is unusable.
+        InputError: the files of https cannot be used.
     """
 
     def __init__(
@@ -213,17 +214,25 @@ def load_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     """What serves https with these PEM files; None without any.
 
     Raises:
-        UsageError: one is missing, or they cannot be used.
+        UsageError: only one is given.
+        InputError: they cannot be read, or are no certificate with its key.
     """
     if cert is None and key is None:
         return None
     if cert is None or key is None:
         raise UsageError("https needs both --cert and --key")
+    for option, path in (("--cert", cert), ("--key", key)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise InputError(f"{option} {path}: {error.strerror}; give a PEM file") from error
     try:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"cannot use certificate {cert} with key {key}: {error}") from error
+    except ssl.SSLError as error:
+        strangers = error.reason == "KEY_VALUES_MISMATCH"
+        reason = "the key is not this certificate's" if strangers else "no certificate and its key in PEM"
+        raise InputError(f"--cert {cert}, --key {key}: {reason}") from error
     return context
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
-from vidcodec.errors import PeerError, UsageError
+from vidcodec.errors import InputError, PeerError, UsageError
 from vidcodec.link.ice import MAX_SDP_BYTES
 from vidcodec.link.messages import PeerRefused
 
@@ -134,8 +134,11 @@ class WhipClient:
                 body = (await response.content.read(MAX_SDP_BYTES + 1)).decode(errors="replace")
                 location = response.headers.get("Location", "")
                 status = response.status
+        except aiohttp.ClientConnectorCertificateError as error:
+            why = getattr(error.certificate_error, "verify_message", None) or "not verified"
+            raise PeerRefused(f"no trust in the certificate of {where} ({why}): give its CA with --ca") from error
         except aiohttp.ClientSSLError as error:
-            raise PeerRefused(f"no trust in the certificate of {where}: give its CA with --ca ({error})") from error
+            raise PeerRefused(f"{where} does not speak https: use the URL that the receiver prints") from error
         except aiohttp.ClientConnectorError as error:
             raise PeerError(self._unreachable(error.os_error)) from error
         except (TimeoutError, asyncio.TimeoutError) as error:
@@ -183,8 +186,9 @@ class WhipClient:
             return True
         try:
             return ssl.create_default_context(cafile=self._ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(f"cannot read certificates from {self._ca_file}: {error}") from error
+        except OSError as error:  # an SSLError is one, too
+            reason = "no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+            raise InputError(f"--ca {self._ca_file}: {reason}; give the receiver's certificate") from error
 
 
 def _refusal(status: int, where: str, body: str) -> str:

@@ -149,7 +149,8 @@ def read_frames(path: Path) -> tuple[np.ndarray, float]:
             fps = float(stream.average_rate or 1.0)
             pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     except (av.error.FFmpegError, IndexError, OSError) as error:
-        raise InputError(f"{path}: cannot be decoded ({error}); give a video or picture that ffmpeg reads") from error
+        why = getattr(error, "strerror", None) or "no picture in it"
+        raise InputError(f"{path}: cannot be decoded ({why}); give a video or picture that ffmpeg reads") from error
     if not pictures or any(p.shape != pictures[0].shape for p in pictures):
         raise InputError(f"{path}: no frames, or frames of different sizes")
     return np.stack(pictures), fps if len(pictures) > 1 else 1.0

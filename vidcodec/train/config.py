@@ -122,7 +122,7 @@ def load_config(path: Path, data: Path | None = None, cache: Path | None = None)
     [perceptual] and [[stage]]s.
 
     Relative sources are looked up in `data` if it is given; `cache` replaces the cache folder of the file.
-    Raises InputError when it cannot be read, UsageError when it is no TOML or holds a name that no record has.
+    Raises InputError when it cannot be read or is no TOML, UsageError when it holds a name that no record has.
     """
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
@@ -130,7 +130,7 @@ def load_config(path: Path, data: Path | None = None, cache: Path | None = None)
         why = getattr(error, "strerror", None) or "not text"
         raise InputError(f"--config {path}: {why}; give a TOML file") from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"--config {path}: not TOML: {error}") from error
+        raise InputError(f"--config {path}: not TOML: {error}") from error
     try:
         config = config_from_dict(raw)
     except (TypeError, ValueError) as error:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vidcodec.errors import UsageError
+
 
 class RunLog:
-    """Appends records to `log.jsonl` in a run's folder and draws them as `curves.png`."""
+    """Appends records to `log.jsonl` in a run's folder and draws them as `curves.png`.
+
+    Raises:
+        UsageError: what draws is not installed.
+    """
 
     def __init__(self, folder: Path) -> None:
+        if find_spec("matplotlib") is None:
+            raise UsageError("training draws with matplotlib: pip install -e '.[bench]' in the project's folder")
         self.path = folder / "log.jsonl"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)

@@ -126,6 +126,7 @@ def _export(module: nn.Module, inputs: dict[str, Any], outputs: list[str]) -> by
                 verbose=False,
             )
     except ImportError as error:
-        raise UsageError(f"{error.name or 'onnx'} is missing: pip install 'vidcodec[watch]'") from error
+        how = "pip install -e '.[watch]' in the project's folder"
+        raise UsageError(f"{error.name or 'onnx'} is missing: {how}") from error
     assert program is not None
     return bytes(program.model_proto.SerializeToString())
