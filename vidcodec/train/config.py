@@ -48,7 +48,6 @@ class Stage:
     soft_rate: weight of the rate that y is charged for itself, which the choice of symbols charges it for once more.
     rate_from: weight of the rate at the start of the stage, rising to 1 over `rate_ramp` steps.
     lost_share: probability that a frame is predicted from the state before the last one, as after a loss.
-    evenness: 0 for clips that count by what they lose, up to 1 for all to count the same (`Evenness`).
     """
 
     steps: int
@@ -70,7 +69,6 @@ class Stage:
     rate_from: float = 1.0
     rate_ramp: int = 1
     lost_share: float = 0.03
-    evenness: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from vidcodec.train.cache import open_cache
 from vidcodec.train.checkpoint import Average, load_checkpoint, load_matching, save_checkpoint
 from vidcodec.train.config import RunConfig, Stage
 from vidcodec.train.data import ClipPool
-from vidcodec.train.evenness import Evenness
 from vidcodec.train.export import trained_weights
 from vidcodec.train.log import RunLog, progress_line
 from vidcodec.train.optimise import Optimisers
@@ -125,7 +124,6 @@ class Trainer:
         older = state
         quality = _draw_quality(stage, rng)
         phase = rng.integers(0, 64, stage.batch)
-        evenness = Evenness(stage.batch, stage.evenness)
         recent: list[tuple[float, float, float]] = []
         said = saved = time.monotonic()
         frames_since, seconds_since = 0, self.seconds
@@ -174,7 +172,7 @@ class Trainer:
                 looks = None
                 if k in seen:
                     looks = self.looks.loss(state.picture, x, seen[k], emphasis=emphasis, autocast=self.autocast)
-                losses = loss_of(
+                loss = loss_of(
                     result,
                     weight,
                     rate_weight=rate_weight,
@@ -182,9 +180,7 @@ class Trainer:
                     context_weight=context_weight,
                     looks=looks,
                 )
-                shares = torch.from_numpy(evenness.shares(first)).to(self.device, torch.float32)
-                total = total + (losses * shares).mean() / stage.window
-                evenness.saw(losses.detach().cpu().numpy(), first)
+                total = total + loss / stage.window
                 bits += float(result.bits.mean().detach()) / stage.crop**2 / stage.window
                 error += float(result.error.log10().mean().detach()) / stage.window
             self._descend(total)

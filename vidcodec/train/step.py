@@ -111,7 +111,7 @@ def loss_of(
     context_weight: float,
     looks: Tensor | None = None,
 ) -> Tensor:
-    """Loss of one frame of each clip, [B]: lambda * D + R, over sqrt(lambda) so that no quality drowns the others.
+    """Scalar loss of one frame: lambda * D + R, divided by sqrt(lambda) so that no quality drowns the others.
 
     D holds also the error of the prediction, which charges the frame before for what it leaves behind: detail that
     lasts is worth more than this frame, noise that does not is worth nothing.
@@ -125,4 +125,4 @@ def loss_of(
     distortion = result.error + context_weight * result.context_error
     if looks is not None:
         distortion = distortion + looks
-    return (weight * distortion + rate_weight * rate) * (100.0 / weight) ** 0.5
+    return ((weight * distortion + rate_weight * rate) * (100.0 / weight) ** 0.5).mean()
