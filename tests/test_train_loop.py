@@ -171,6 +171,15 @@ def test_score_reads_as_bits_at_equal_error() -> None:
     assert score_of(dearer) - score_of(points) == pytest.approx(np.log(1.1))
 
 
+def test_score_stays_where_more_bits_buy_what_they_should() -> None:
+    from vidcodec.train.score import Point, slope_at
+
+    points = [Point("a", 4, 700.0, 6e-4), Point("a", 40, 2800.0, 1.6e-4)]
+    finer = [replace(p, error=0.9 * p.error, bits=p.bits * 0.9 ** -slope_at(p.quality)) for p in points]
+    assert score_of(finer) == pytest.approx(score_of(points))
+    assert slope_at(4) < slope_at(40)
+
+
 def test_train_without_a_schedule_is_a_usage_error(capsys) -> None:
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("error: say what to do: --config FILE")
