@@ -19,6 +19,7 @@ from vidcodec.train.data import Augmentation, ClipPool
 from vidcodec.train.loop import Trainer
 from vidcodec.train.score import score_of
 
+SMALL_WEIGHTS = Path(__file__).parent / "golden/weights/s.safetensors"
 STAGE = Stage(steps=4, crop=64, batch=2, window=2, lengths=(2, 6), lr=1e-3, lr_end=1e-4)
 
 
@@ -97,6 +98,22 @@ def test_run_becomes_a_weights_file_that_codes(pictures: Path, tmp_path: Path, m
     kept = load_checkpoint(tmp_path / "run/best.pt")["average"]
     assert "0 tensors as initialised" in lines[0]
     assert all(torch.allclose(t, kept[name], atol=0.01) for name, t in again.model.state_dict().items())
+
+
+def test_tables_fitted_anew_code_with_the_same_networks(pictures: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("vidcodec.train.export.FIT_FRAMES", (8,))
+    (tmp_path / "faces.toml").write_text('device = "cpu"\n[data]\nvideos = ["faces"]\n[[stage]]\nsteps = 1\n')
+    old = SMALL_WEIGHTS
+    words = ["--refit", str(old), "--config", str(tmp_path / "faces.toml"), "--data", str(tmp_path)]
+    words += ["--cache", str(tmp_path / "cache")]
+    assert main(words) == 2 and "--out" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "anew")]) == 0
+    before, codec = (LearnedCodec.load("s", "cpu", "fp32", None, at) for at in (old, tmp_path / "anew.safetensors"))
+    assert codec.info.model_id == f"{before.info.model_id}-t2" and codec.sizes == before.sizes
+    changed = {name for name in codec.arrays if not np.array_equal(codec.arrays[name], before.arrays[name])}
+    assert changed and all(name.startswith("tables.") for name in changed)
+    packet, state = codec.encode(moving_face(1)[0], codec.blank_state(), 20)
+    assert np.array_equal(codec.decode(packet, codec.blank_state())[0], state.picture)
 
 
 def test_deeper_model_keeps_what_a_shallow_one_learned() -> None:

@@ -12,6 +12,7 @@ EPILOG = """\
 train:    vidcodec train --config vidcodec/train/schedules/s.toml --data DIR --cache DIR --run runs/s
 go on:    the same command again
 export:   vidcodec train --export runs/s --out weights/s
+tables:   vidcodec train --refit weights/s.safetensors --config FILE --data DIR --cache DIR --out weights/s
 
 The still-picture autoencoders have options of their own: vidcodec train --model seed --help. All about training:
 docs/training.md."""
@@ -38,7 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/NAME of the config)")
     parser.add_argument("--export", type=Path, metavar="DIR", help="turn the best weights of a run into a weights file")
-    parser.add_argument("--out", type=Path, metavar="STEM", help="with --export: where to, without the ending")
+    parser.add_argument(
+        "--refit", type=Path, metavar="FILE", help="fit the entropy tables of a weights file to the schedule's videos"
+    )
+    parser.add_argument("--out", type=Path, metavar="STEM", help="with --export and --refit: where to, without ending")
     return parser
 
 
@@ -65,10 +69,18 @@ def main(argv: Sequence[str]) -> int:
         if options.config is None:
             raise UsageError("say what to do: --config FILE to train, or --export DIR --out STEM; --help has examples")
         from vidcodec.train.config import load_config
+
+        config = load_config(options.config, options.data, options.cache)
+        if options.refit:
+            from vidcodec.train.export import refit
+
+            if options.out is None:
+                raise UsageError("--refit needs --out STEM, such as --out weights/s")
+            print(refit(options.refit, config, options.out))
+            return 0
         from vidcodec.train.loop import Trainer
 
         folder = options.run or Path("runs") / options.config.stem
-        config = load_config(options.config, options.data, options.cache)
         trainer = Trainer(config, folder, lambda line: print(line, flush=True))
         print(f"best score {trainer.train():.4f}")
         return 0
