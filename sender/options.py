@@ -116,7 +116,8 @@ def check_options(options: argparse.Namespace) -> None:
     if not options.loopback and not options.connect and not options.watch:
         raise UsageError("say where to: --loopback, --connect URL (the receiver prints it), or --watch HOST:PORT")
     for name in ("cert", "key", "watch-files"):
-        if not options.watch and getattr(options, name.replace("-", "_")):
+        # In a file or the environment they may be the receiver's, or for another call.
+        if not options.watch and options.origins.get(name) == "":
             raise UsageError(f"--{name} is for the page of --watch HOST:PORT: leave it out here")
     if options.watch and options.model != "s":
         raise UsageError(f"--model {options.model}: browsers decode model s only")

@@ -48,6 +48,15 @@ def test_options_that_make_no_sense_end_with_status_2_and_one_line(
     assert said in only_error_line(capfd.readouterr().err.splitlines())
 
 
+def test_certificate_of_a_receiver_in_the_environment_stops_no_sender(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIDCODEC_CERT", "c.pem")
+    monkeypatch.setenv("VIDCODEC_KEY", "k.pem")
+    assert main([*NOWHERE, "--input", str(tmp_path / "missing.mp4"), "--model", "seed"]) == 3
+    assert "missing.mp4" in only_error_line(capsys.readouterr().err.splitlines())
+
+
 @pytest.mark.parametrize("words", [("--bitrate", "many"), ("--model", "none"), ("--crop", "ear"), ("--display", "tv")])
 def test_words_that_no_option_takes_end_with_status_2(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
