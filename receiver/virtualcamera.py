@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, MissingExtra
 from vidcodec.mailbox import Mailbox
 
 Picture = NDArray[np.uint8]
@@ -50,7 +50,7 @@ class VirtualCamera:
         size: what other programs see.
 
     Raises:
-        UsageError: pyvirtualcam is not installed.
+        MissingExtra: pyvirtualcam is not installed.
         InputError: this machine has no virtual camera to write to.
     """
 
@@ -58,8 +58,7 @@ class VirtualCamera:
         try:
             import pyvirtualcam
         except ImportError as error:
-            how = "pip install -e '.[camera]' in the project's folder"
-            raise UsageError(f"--virtual-camera needs a package: {how}") from error
+            raise MissingExtra("--virtual-camera needs a package", "camera") from error
         self._size = size
         try:
             self._camera: Any = pyvirtualcam.Camera(size.width, size.height, size.fps)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidcodec.errors import UsageError
+from vidcodec.errors import MissingExtra, UsageError
 
 LEAST_POINTS = 4
 
@@ -102,7 +102,7 @@ def _pchip(x: Sequence[float] | NDArray[np.float64], y: Sequence[float] | NDArra
     try:
         from scipy.interpolate import PchipInterpolator
     except ImportError as error:
-        raise UsageError("BD-rate needs scipy: pip install -e '.[bench]' in the project's folder") from error
+        raise MissingExtra("BD-rate needs scipy", "bench") from error
     return PchipInterpolator(np.asarray(x), np.asarray(y))
 
 

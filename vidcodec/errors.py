@@ -16,6 +16,13 @@ class UsageError(VidcodecError):
     exit_status = 2
 
 
+class MissingExtra(UsageError):
+    """What was asked for needs packages that an extra of this project installs."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what}: pip install -e '.[{extra}]' in the project's folder")
+
+
 class InputError(VidcodecError):
     """A camera, file or weights file that cannot be read or written."""
 

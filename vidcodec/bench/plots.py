@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vidcodec.bench.measure import Point
 from vidcodec.bench.summary import by_codec_and_clip
-from vidcodec.errors import UsageError
+from vidcodec.errors import MissingExtra
 
 _OURS = ("s", "s-p", "seed", "gdn")
 _COLOURS = {
@@ -35,12 +35,12 @@ def load_pyplot() -> Any:
     """Matplotlib without a display.
 
     Raises:
-        UsageError: it is not installed.
+        MissingExtra: it is not installed.
     """
     try:
         import matplotlib
     except ImportError as error:
-        raise UsageError("plots need matplotlib: pip install -e '.[bench]' in the project's folder") from error
+        raise MissingExtra("plots need matplotlib", "bench") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

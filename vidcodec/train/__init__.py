@@ -59,11 +59,12 @@ def main(argv: Sequence[str]) -> int:
 
     def body(words: Sequence[str] | None) -> int:
         options = parse_words(_parser(), words)
+        for name in ("export", "refit"):
+            if getattr(options, name) and options.out is None:
+                raise UsageError(f"--{name} needs --out STEM, such as --out weights/s")
         if options.export:
             from vidcodec.train.export import export
 
-            if options.out is None:
-                raise UsageError("--export needs --out STEM, such as --out weights/s")
             print(export(options.export, options.out))
             return 0
         if options.config is None:
@@ -74,8 +75,6 @@ def main(argv: Sequence[str]) -> int:
         if options.refit:
             from vidcodec.train.export import refit
 
-            if options.out is None:
-                raise UsageError("--refit needs --out STEM, such as --out weights/s")
             print(refit(options.refit, config, options.out))
             return 0
         from vidcodec.train.loop import Trainer

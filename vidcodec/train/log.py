@@ -8,19 +8,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vidcodec.errors import UsageError
+from vidcodec.errors import MissingExtra
 
 
 class RunLog:
     """Appends records to `log.jsonl` in a run's folder and draws them as `curves.png`.
 
     Raises:
-        UsageError: what draws is not installed.
+        MissingExtra: what draws is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
         if find_spec("matplotlib") is None:
-            raise UsageError("training draws with matplotlib: pip install -e '.[bench]' in the project's folder")
+            raise MissingExtra("training draws with matplotlib", "bench")
         self.path = folder / "log.jsonl"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)

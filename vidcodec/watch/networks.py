@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidcodec.codec import FRAME_SIZE
-from vidcodec.errors import UsageError
+from vidcodec.errors import MissingExtra
 from vidcodec.networks.blocks import Block
 from vidcodec.networks.config import CELL
 from vidcodec.networks.model import Reference, VideoModel, news_of
@@ -96,7 +96,7 @@ def graphs(model: VideoModel) -> dict[str, bytes]:
     """The ONNX graphs by name.
 
     Raises:
-        UsageError: what writes ONNX files is not installed.
+        MissingExtra: what writes ONNX files is not installed.
     """
     model = copy.deepcopy(model)
     _planar(model)
@@ -126,7 +126,6 @@ def _export(module: nn.Module, inputs: dict[str, Any], outputs: list[str]) -> by
                 verbose=False,
             )
     except ImportError as error:
-        how = "pip install -e '.[watch]' in the project's folder"
-        raise UsageError(f"{error.name or 'onnx'} is missing: {how}") from error
+        raise MissingExtra(f"{error.name or 'onnx'} is missing", "watch") from error
     assert program is not None
     return bytes(program.model_proto.SerializeToString())
