@@ -25,9 +25,10 @@ from receiver.measuring import Measurer
 from receiver.showing import CallView, Figures
 from receiver.virtualcamera import VirtualCamera
 from vidcodec.calllog import CallLog, Live
-from vidcodec.codec import Codec
+from vidcodec.codec import FRAME_SIZE, Codec
+from vidcodec.drift import APART, DriftWatch, blocks_of
 from vidcodec.errors import VidcodecError
-from vidcodec.exchange import MAX_LABEL, ROWS_PER_MESSAGE, receiver_stats, take_sender_stats
+from vidcodec.exchange import MAX_LABEL, ROWS_PER_MESSAGE, receiver_stats, take_sender_stats, told_sketch
 from vidcodec.link.framing import FrameStatus
 from vidcodec.link.messages import Hello
 from vidcodec.link.options import Closed, Frame
@@ -114,6 +115,7 @@ class Call:
         self._newest_decoded = -1
         self._good_s = 0.0
         self._complained = False
+        self._drift = DriftWatch()
         # Known from the first frame on, so that the panels, and the size of a film of them, never change.
         self._figures = Figures(model=info.model_id, baseline=offered_baseline(hello))
         self._view = CallView(side is not None)
@@ -140,6 +142,8 @@ class Call:
             return
         try:
             take_sender_stats(self.log, payload)
+            if (told := told_sketch(payload, blocks_of(FRAME_SIZE))) is not None:
+                self._compare(told[0], self._drift.told(*told))
         except ValueError as error:
             log.warning("the sender's statistics are unusable: %s", error)
 
@@ -307,6 +311,7 @@ class Call:
                 self._good_s = time.monotonic()
                 self._link.request_refresh(newest, verdict.reason[:200])
             return
+        self._compare(frame.number, self._drift.decoded(frame.number, verdict.picture))
         self._decoded += 1
         self._good_s = time.monotonic()
         if frame.number > self._newest_decoded:  # what comes late would be a step back in time
@@ -320,6 +325,12 @@ class Call:
                 self._pictures.put(decoded)
         if self._measurer is not None:
             self._measurer.packet(frame.number, frame.packet)
+
+    def _compare(self, number: int, apart: float | None) -> None:
+        """Begin anew where our pictures are no longer the sender's: it cannot see that."""
+        if apart is not None and apart > APART:
+            log.info("frame %d is %.1f apart from the sender's (mean square): asking for a fresh start", number, apart)
+            self._link.request_refresh(None, "the pictures of both ends have drifted apart")
 
     def _measure_all(self) -> None:
         assert self._measurer is not None  # set by start

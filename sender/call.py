@@ -305,6 +305,7 @@ class Call:
         """The link took a frame. On the frame path's thread."""
         if not self._first_frame_ms:
             self._first_frame_ms = max(1, round(1000 * process_age_s()))
+        self._teller.made(coded.record.number, coded.shown)
         if self._measurer is not None:
             self._measurer.put(coded)
 

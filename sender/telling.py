@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vidcodec.calllog import CallLog, SenderTotals
+from vidcodec.drift import EVERY, Picture, Sketch, sketch
 from vidcodec.exchange import ROWS_PER_MESSAGE, sender_stats
 from vidcodec.records import SentFrame
 
@@ -52,6 +53,7 @@ class Teller:
         self._one_clock = one_clock
         self._link: SenderLink | None = None
         self._unsent: list[SentFrame] = []
+        self._sketched: tuple[int, Sketch] | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
@@ -73,6 +75,11 @@ class Teller:
         self._log.add_sent([record])
         with self._lock:
             self._unsent.append(record)
+
+    def made(self, number: int, picture: Picture) -> None:
+        """A frame was sent that shows this picture; now and then the receiver is told of one, to compare."""
+        if number % EVERY == 0:
+            self._sketched = number, sketch(picture)
 
     def finish(self, link: "SenderLink") -> dict[str, Any]:
         """Tell all but the last of it; returns what the goodbye should carry."""
@@ -102,9 +109,13 @@ class Teller:
             kbps = self._kbps(link)
             ticks += 1
             if kbps >= WIDE_KBPS:
-                link.send_stats(sender_stats(totals, self._take(ROWS_PER_MESSAGE)))
+                self._tell(link, totals, self._take(ROWS_PER_MESSAGE))
             elif ticks % EVERY_TICKS == 0:
-                link.send_stats(sender_stats(totals, self._take(max(2, rows_within(SHARE * kbps, 2.0 * STATS_S)))))
+                self._tell(link, totals, self._take(max(2, rows_within(SHARE * kbps, 2.0 * STATS_S))))
+
+    def _tell(self, link: "SenderLink", totals: SenderTotals, frames: list[SentFrame]) -> None:
+        sketched, self._sketched = self._sketched, None
+        link.send_stats(sender_stats(totals, frames, sketched))
 
     @staticmethod
     def _kbps(link: "SenderLink") -> float:

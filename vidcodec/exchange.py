@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidcodec.calllog import CallLog, SenderTotals
+from vidcodec.drift import Sketch, from_text, to_text
 from vidcodec.records import SentFrame, ShownFrame, pack_sent, pack_shown, unpack_sent, unpack_shown
 
 ROWS_PER_MESSAGE = 1000
@@ -15,9 +16,12 @@ MAX_LABEL = 32
 _MAX_COUNT = 1 << 53
 
 
-def sender_stats(totals: SenderTotals, frames: Sequence[SentFrame]) -> dict[str, Any]:
-    """The sender's statistics; at most `ROWS_PER_MESSAGE` frames."""
-    return {
+def sender_stats(
+    totals: SenderTotals, frames: Sequence[SentFrame], sketched: tuple[int, Sketch] | None = None
+) -> dict[str, Any]:
+    """The sender's statistics; at most `ROWS_PER_MESSAGE` frames. `sketched`: a frame and its picture's sketch."""
+    picture = {} if sketched is None else {"picture": {"number": sketched[0], "sketch": to_text(sketched[1])}}
+    return picture | {
         "captured": totals.captured,
         "sent": totals.sent,
         "payload_bytes": totals.payload_bytes,
@@ -62,6 +66,20 @@ def take_receiver_stats(log: CallLog, payload: Mapping[str, Any]) -> None:
     decoded, frames = _count(payload, "decoded"), unpack_shown(_text(payload))
     log.set_decoded(decoded)
     log.add_shown(frames)
+
+
+def told_sketch(payload: Mapping[str, Any], blocks: int) -> tuple[int, Sketch] | None:
+    """The frame and the sketch in the sender's statistics; None where there is none.
+
+    Raises:
+        ValueError: it is no sketch of so many blocks.
+    """
+    picture = payload.get("picture")
+    if picture is None:
+        return None
+    if not isinstance(picture, Mapping):
+        raise ValueError("a sketch of a picture is unusable")
+    return _count(picture, "number"), from_text(picture.get("sketch"), blocks)
 
 
 def _count(payload: Mapping[str, Any], name: str) -> int:
