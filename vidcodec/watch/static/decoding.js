@@ -5,6 +5,7 @@
 // everything that waits is given up but the newest that can be decoded from what is held, the sender is told, and it
 // predicts its next frame from one that we have. So the queue stays short, and the delay with it.
 
+import { DriftWatch } from "./drift.js";
 import { STATUS } from "./framing.js";
 import { DamagedPacket, parsePacket } from "./packet.js";
 
@@ -34,6 +35,7 @@ export class FrameDecoder {
     this.queue = [];
     this.waiting = [];
     this.givenUp = new Set();
+    this.drift = new DriftWatch();
     this.askedMs = -Infinity;
     this.goodMs = this.clock();
     this.newestShown = -1;
@@ -49,6 +51,15 @@ export class FrameDecoder {
       this.hooks.report(frame.number, STATUS.DAMAGED);
     }
     if (!this.busy) this.work();
+  }
+
+  // The sender's sketch of the picture of a frame.
+  told(number, sent) {
+    if (this.drift.told(number, sent)) this.beginAnew();
+  }
+
+  beginAnew() {
+    this.hooks.refresh(null, "the pictures of both ends have drifted apart");
   }
 
   // What waits for its reference for too long is given up. Called now and then.
@@ -125,6 +136,7 @@ export class FrameDecoder {
     const decodedMs = this.clock();
     this.goodMs = decodedMs;
     this.hooks.report(number, STATUS.OK);
+    if (this.drift.decoded(number, state.pixels)) this.beginAnew();
     if (number <= this.newestShown) return; // what comes late would be a step back in time
     this.newestShown = number;
     const [symbolsMs, networkMs] = [readMs - begunMs, decodedMs - readMs];

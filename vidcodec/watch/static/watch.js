@@ -1,5 +1,6 @@
 // The page: token, worker, session, one canvas, and what is known of the call in words.
 
+import { toldSketch } from "./drift.js";
 import { Refused, Session, clock } from "./session.js";
 import { packShown, percentile } from "./shown.js";
 
@@ -104,6 +105,8 @@ function connect() {
     },
     onStats: (payload) => {
       if (payload.steering?.settings) setState("live", payload.steering.settings.pause ? "paused by the sender" : "live");
+      const told = toldSketch(payload);
+      if (told) worker.postMessage({ type: "told", ...told });
     },
     onEnd: (reason, said) => {
       session = null;

@@ -43,6 +43,7 @@ async function load({ model, runtime, wanted }) {
 onmessage = ({ data }) => {
   if (data.type === "load") load(data).catch((error) => postMessage({ type: "failed", reason: error.message }));
   else if (data.type === "reset") decoder.reset();
+  else if (data.type === "told") decoder.told(data.number, data.sent);
   else if (data.type === "packet") decoder.push({ number: data.number, bytes: new Uint8Array(data.bytes), receivedMs: data.receivedMs });
 };
 
