@@ -19,7 +19,7 @@ from sender.crop import crop_frames
 from vidcodec.__main__ import main
 from vidcodec.cli import default_model
 from vidcodec.codec import load_codec
-from vidcodec.container import StreamInfo, StreamWriter, read_info
+from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
 from vidcodec.metrics import mse
 
 FRAMES = 24
@@ -138,3 +138,21 @@ def test_damaged_packet_is_said_with_its_place_in_the_file(tmp_path: Path, capsy
     assert capsys.readouterr().err == f"{said}\n"
     assert main(["decode", str(stream), str(tmp_path / "x.png")]) == 5
     assert capsys.readouterr().err == f"{said}; 0 frames were written\n"
+
+
+@pytest.mark.parametrize("how", [["--quality", "20"], ["--bitrate", "40"]])
+def test_file_begins_anew_as_often_as_asked(how: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream, film = tmp_path / "x.vdc", tmp_path / "x.mkv"
+    assert main(["encode", "sample", str(stream), "--frames", "14", "--gop", "0.2", *how]) == 0
+    with stream.open("rb") as file:
+        read_info(file)
+        distances = [packet.header.distance for packet in read_packets(file) if packet is not None]
+    gop = round(0.2 * 30)  # frames of the sample
+    assert [at for at, distance in enumerate(distances) if not distance] == list(range(0, 14, gop))
+    assert main(["decode", str(stream), str(film)]) == 0
+
+
+@pytest.mark.parametrize("gop", ["-1", "nan", "inf"])
+def test_gop_that_is_no_time_is_refused(gop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["encode", "sample", str(tmp_path / "x.vdc"), "--gop", gop]) == 2
+    assert "--gop" in capsys.readouterr().err

@@ -16,12 +16,16 @@ from vidcodec.codec import Codec, Frame, load_codec, model_of
 from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
 from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
 from vidcodec.logs import set_up_logging
-from vidcodec.packet import Packet
+from vidcodec.packet import NUMBERS, Packet
 from vidcodec.replay import Replay
 from vidcodec.report import check_writable
 from vidcodec.settings import EPILOG, naming_origins, parse
 
 ENDING = ".vdc"
+
+GOP_S = 20.0
+"""In a call a receiver whose pictures drift from the sender's asks for a fresh start (`vidcodec.drift`). Nobody does so
+for a file, which may be decoded on another device than it was made on."""
 
 
 @dataclass
@@ -53,6 +57,13 @@ def encode_parser() -> argparse.ArgumentParser:
     parser.add_argument("source", metavar="IN", help="any video file, or 'sample'")
     parser.add_argument("out", metavar="OUT.vdc", type=Path, help="the file to write")
     add_shared(parser, "model", "weights", "bitrate", "quality", "crop", "device", "precision", "threads")
+    parser.add_argument(
+        "--gop",
+        type=float,
+        default=GOP_S,
+        metavar="S",
+        help="seconds from one frame without a reference to the next (default: %(default)g); 0: only the first is one",
+    )
     add_shared(parser, "frames", "report", "log-level", "log-json", "config")
     return parser
 
@@ -67,6 +78,8 @@ def _encode(options: argparse.Namespace) -> int:
     if options.out.suffix.lower() != ENDING:
         raise UsageError(f"{options.out}: cannot write {options.out.suffix or 'a file without ending'}; use {ENDING}")
     check_writable(options.report, "--report")
+    if not 0 <= options.gop < float("inf"):
+        raise UsageError(f"--gop {options.gop:g}: must be 0 or more seconds")
     codec = _codec(options, options.model)
 
     from sender.capture import open_source
@@ -85,14 +98,18 @@ def _encode(options: argparse.Namespace) -> int:
         info = StreamInfo(codec.info.model_id, codec.info.weights_sha256, source.fps)
         writer = StreamWriter(file, info)
         control = RateControl.start(kbps or DEFAULT_KBPS, source.fps, codec.info.qualities, codec.info.lowest)
+        gop = max(1, round(options.gop * source.fps)) if options.gop else None
         state, totals, error = codec.blank_state(), Totals(), 0.0
         for index, picture in enumerate(pictures):
             if index == options.frames:
                 break
+            number = None
+            if gop and index and index % gop == 0:
+                number, state = index % NUMBERS, codec.blank_state()
             if quality is None:
-                packet, state, control = encode_held(codec, picture, state, control)
+                packet, state, control = encode_held(codec, picture, state, control, number)
             else:
-                packet, state = codec.encode(picture, state, quality)
+                packet, state = codec.encode(picture, state, quality, number)
             writer.write(packet)
             totals.add(packet)
             error += frame_mse(picture, state.picture)

@@ -13,12 +13,15 @@ from vidcodec.rate import RateControl
 TRIES = 4
 
 
-def encode_held(codec: Codec, frame: Frame, state: State, control: RateControl) -> tuple[Packet, State, RateControl]:
-    """Encode a frame at the quality that holds the rate of `control`, in at most `TRIES` + 1 attempts.
+def encode_held(
+    codec: Codec, frame: Frame, state: State, control: RateControl, number: int | None = None
+) -> tuple[Packet, State, RateControl]:
+    """Encode a frame at the quality that holds the rate of `control`, in at most `TRIES` + 1 attempts. `number`: that
+    of a frame without a reference, whose blank state tells none.
 
     Returns its packet, the state after it and the control after it.
     """
-    packet, after = codec.encode(frame, state, control.quality)
+    packet, after = codec.encode(frame, state, control.quality, number)
     if packet.header.distance == 0:
         return packet, after, control.after(control.quality, len(packet), intra=True)
     tried: dict[int, int] = {}
