@@ -128,19 +128,35 @@ def test_targets_are_met_or_not() -> None:
             {"encoder": "fp16", "decoder": "fp32", "mean_db": 0.0, "end_db": 0.0, **sound},
             {"encoder": "fp32", "decoder": "bf16", "mean_db": 0.0, "end_db": -0.4, **sound},
         ],
+        "drift": [{"worst_db": 0.4}, {"worst_db": 1.2}],
         "low": [{"better": True, "earlier": False}] * 5,
     }
     met = {(row["part"], row["what"]): row["met"] for row in targets(parts)}
-    assert list(met.values()) == [False, True, True, False, True, True, True, True, False, True, True, True, False]
+    assert list(met.values()) == [
+        False,
+        True,
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
     assert targets({}) == []
 
 
 def test_whole_command_on_the_bundled_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["steady", "--clips", str(SAMPLE), "--out", str(tmp_path), "--rd", str(tmp_path / "rd.json")]
     short = ["--frames", "40", "--seconds", "2", "--after-s", "1", "--rates", "30"]
-    assert main([*words, *short, "--only", "endless", "rate", "precision"]) == 0
+    assert main([*words, *short, "--only", "endless", "rate", "precision", "drift"]) == 0
     result = json.loads((tmp_path / "steady.json").read_text())
-    assert list(result["parts"]) == ["endless", "rate", "precision"] and len(result["weights_sha256"]) == 64
+    assert list(result["parts"]) == ["endless", "rate", "precision", "drift"] and len(result["weights_sha256"]) == 64
     endless, rate = result["parts"]["endless"][0], result["parts"]["rate"][0]
     assert endless["frames"] == 40 and abs(endless["change_db"]) < 6 and endless["kbps"] > 1
     assert rate["target_kbps"] == 30 and 5 < rate["kbps"] < 90 and rate["psnr_db"] > 25
@@ -148,6 +164,8 @@ def test_whole_command_on_the_bundled_clip(tmp_path: Path, capsys: pytest.Captur
         assert row["symbols_equal"] == 40 + runs.AFTER_REPAIR and row["repaired"]
         assert abs(row["mean_db"]) < 0.5 and row["worst_db"] < 2
     assert {row["encoder"] for row in result["parts"]["precision"]} == {"fp32", "bf16"}
+    (row,) = result["parts"]["drift"]
+    assert (row["encoder"], row["decoder"], row["frames"], row["fresh"]) == ("bf16", "fp32", 40, 0)
     text = capsys.readouterr().out.strip()
     assert text == (tmp_path / "steady.md").read_text().strip() == markdown(result).strip()
     assert main([*words, "--frames", "4", "--only", "precision", "--against", "fp16"]) == 0
@@ -163,7 +181,7 @@ def test_whole_command_on_the_bundled_clip(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "rd.json").write_text(json.dumps({"columns": Point.columns(), "points": rows}))
     assert main([*words, "--only", "low"]) == 0
     both = json.loads((tmp_path / "steady.json").read_text())
-    assert list(both["parts"]) == ["endless", "rate", "precision", "low"], "other parts are kept"
+    assert list(both["parts"]) == ["endless", "rate", "precision", "drift", "low"], "other parts are kept"
     assert both["parts"]["low"][0]["gain_db"] == pytest.approx(2.0)
     result["weights_sha256"], result["model"] = "0" * 64, "seed"
     (tmp_path / "steady.json").write_text(json.dumps(result))

@@ -13,6 +13,8 @@ from videos import write_video
 
 from sender.capture import open_source
 from tests.tiny import moving_face
+from vidcodec.bench.clips import Clip
+from vidcodec.bench.steadydrift import drift
 from vidcodec.calllog import SenderTotals
 from vidcodec.codec import Frame, State
 from vidcodec.drift import APART, EVERY, DriftWatch, blocks_of, difference, from_text, sketch, to_text
@@ -113,6 +115,14 @@ class DriftingCodec(DeltaCodec):
             picture = picture.copy()
             picture[..., 0] += np.uint8(packet.header.number * self.error % 1 < self.error)
         return picture, replace(after, picture=picture)
+
+
+def test_benchmark_begins_a_drifting_call_anew_and_says_what_it_cost() -> None:
+    clip = Clip("faces", 30.0, np.stack(pictures(40)), "0" * 64)
+    steady, drifting = (drift(DriftingCodec(error), DriftingCodec(error), clip, 0, 400) for error in (0.0, 0.25))
+    assert (steady.fresh, steady.first_s, steady.mean_db, steady.fresh_share) == (0, None, 0, 0)
+    assert drifting.fresh >= 1 and drifting.first_s == pytest.approx(EVERY / 30)
+    assert 0 < drifting.fresh_share < 0.5 and drifting.worst_db > drifting.mean_db > 0
 
 
 @pytest.mark.parametrize(("error", "fresh_starts"), [(0.0, 0), (0.25, 1)])

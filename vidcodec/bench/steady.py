@@ -4,6 +4,7 @@
     still      a scene held still gets sharper, and a frame without news costs next to nothing
     rate       the rate asked for is held over every second
     precision  what one precision sends, another shows
+    drift      a long call from another precision to fp32, with its fresh starts
     low        better than a peer where bits are few; from an rd.json, nothing is coded
 
 Parts are kept in steady.json in --out: a part measured again replaces its rows, the others stay as long as they are of
@@ -17,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from vidcodec.bench.output import add_out, read_run, write_run
-from vidcodec.bench.tables import number, table
+from vidcodec.bench.steadytables import WRITERS, Row
+from vidcodec.bench.tables import table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import UsageError
 from vidcodec.settings import parse_words
 
-PARTS = ("endless", "still", "rate", "precision", "low")
+PARTS = ("endless", "still", "rate", "precision", "drift", "low")
 RD = Path("docs/results/rd.json")
 PRECISIONS = ("fp32", "fp16", "bf16")
 
 Result = dict[str, Any]
-Row = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,7 +78,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         choices=PRECISIONS[1:],
         default=("bf16",),
-        help="precisions that part precision holds against fp32; fp16, which a GPU uses, takes a CPU "
+        help="precisions that parts precision and drift hold against fp32; fp16, which a GPU uses, takes a CPU "
         "twenty times as long (default: bf16)",
     )
     parser.add_argument("--rd", type=Path, default=RD, metavar="FILE", help="for part low (default: %(default)s)")
@@ -101,6 +102,7 @@ def _code(options: argparse.Namespace, parts: Sequence[str], console: Any) -> di
 
     from vidcodec.bench import steadyruns as runs
     from vidcodec.bench.clips import find_clips, read_clip
+    from vidcodec.bench.steadydrift import DRIFT_FRAMES, drift
     from vidcodec.codec import load_codec
 
     cv2.setNumThreads(options.threads)
@@ -109,9 +111,10 @@ def _code(options: argparse.Namespace, parts: Sequence[str], console: Any) -> di
     codec = load_codec(options.model, options.device, options.precision, options.threads, weights)
     if options.quality >= codec.info.qualities:
         raise UsageError(f"--quality {options.quality}: this model has 0 to {codec.info.qualities - 1}")
-    pairs = _pairs(codec, options.against) if "precision" in parts else []
+    pairs = _pairs(codec, options.against) if {"precision", "drift"} & set(parts) else []
     clips = [read_clip(path) for path in find_clips(options.clips)]
-    frames = {"endless": options.frames or 1000, "precision": options.frames or runs.PRECISION_FRAMES}
+    lengths = {"endless": 1000, "precision": runs.PRECISION_FRAMES, "drift": DRIFT_FRAMES}
+    frames = {part: options.frames or length for part, length in lengths.items()}
     found: dict[str, list[Any]] = {part: [] for part in parts}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -120,6 +123,7 @@ def _code(options: argparse.Namespace, parts: Sequence[str], console: Any) -> di
             "still": lambda clip: runs.STILL_FRAMES + runs.IDLE_SETTLE + runs.IDLE_FRAMES,
             "rate": lambda clip: len(options.rates) * runs.rate_frames(clip, options.seconds),
             "precision": lambda clip: len(pairs) * (frames["precision"] + runs.AFTER_REPAIR),
+            "drift": lambda clip: len(pairs) // 2 * frames["drift"],
         }
         for part in parts:
             task = progress.add_task(part, total=sum(counts[part](clip) for clip in clips))
@@ -137,7 +141,10 @@ def _code(options: argparse.Namespace, parts: Sequence[str], console: Any) -> di
                     rows = [runs.rate(codec, clip, kbps, *asked, report=report) for kbps in options.rates]
                 else:
                     asked_too = (clip, options.quality, frames[part])
-                    rows = [runs.precision(one, other, *asked_too, report=report) for one, other in pairs]
+                    if part == "precision":
+                        rows = [runs.precision(one, other, *asked_too, report=report) for one, other in pairs]
+                    else:  # one way says as much as both
+                        rows = [drift(one, other, *asked_too, report=report) for one, other in pairs[1::2]]
                 found[part] += [_plain(asdict(row)) for row in rows]
     return {"weights_sha256": codec.info.weights_sha256, **found}
 
@@ -204,6 +211,8 @@ def targets(parts: dict[str, list[Row]]) -> list[Row]:
             judge("precision", f"{other}, lack at the end", "<= 0.3 dB", own, lambda row: abs(row["end_db"]) <= 0.3)
         judge("precision", "symbols", "equal in every packet", rows, lambda row: _all_equal(row))
         judge("precision", "a blank state", "repairs everything", rows, lambda row: bool(row["repaired"]))
+    if rows := parts.get("drift", []):
+        judge("drift", "worst second of a long call", "<= 1 dB", rows, lambda row: row["worst_db"] <= 1.0)
     if rows := parts.get("low", []):
         for what, key, share in (("below 20 kbit/s", "better", 0.8), ("rate at MSE 3.1e-4", "earlier", 0.6)):
             passed = sum(row[key] for row in rows)
@@ -235,122 +244,3 @@ def markdown(result: Result) -> str:
         if parts.get(part):
             text += "\n" + write(parts[part])
     return text
-
-
-def _endless(rows: list[Row]) -> str:
-    header = ["endless", "quality", "frames", "early dB", "late dB", "change", "same pictures", "kbit/s"]
-    cells = [
-        [
-            row["clip"],
-            str(row["quality"]),
-            str(row["frames"]),
-            number(row["early_db"], 2),
-            number(row["late_db"], 2),
-            f"{row['change_db']:+.2f}",
-            "-" if row["same_pictures_db"] is None else f"{row['same_pictures_db']:+.2f}",
-            number(row["kbps"]),
-        ]
-        for row in rows
-    ]
-    return table(header, cells)
-
-
-def _still(rows: list[Row]) -> str:
-    header = [
-        "still, 20 kbit/s",
-        "clean dB at 10",
-        "at 100",
-        "gain",
-        "noisy dB at 10",
-        "at 100",
-        "no news, bytes",
-        "kbit/s",
-    ]
-    cells = [
-        [
-            row["clip"],
-            *(number(value, 2) for value in row["clean_db"]),
-            f"{row['gain_db']:+.2f}",
-            *(number(value, 2) for value in row["noisy_db"]),
-            f"{row['idle_bytes']:g}, most {row['idle_most_bytes']}, q {row['quality']}",
-            number(row["kbps"]),
-        ]
-        for row in rows
-    ]
-    return table(header, cells)
-
-
-def _rate(rows: list[Row]) -> str:
-    header = ["rate", "kbit/s", "mean", "settled, from", "worst second", "within 10 %"]
-    header += ["first second", "at quality 0", "dB", "quality step"]
-    cells = [
-        [
-            row["clip"],
-            f"{row['target_kbps']:g}",
-            number(row["kbps"]),
-            f"{row['settled_kbps']:.1f}, {row['after_s']:g} s",
-            f"{100 * row['worst']:+.0f} %",
-            f"{100 * row['within']:.0f} %",
-            number(row["first_kbps"]),
-            f"{100 * row['lowest']:.0f} %",
-            number(row["psnr_db"], 2),
-            number(row["quality_step"], 2),
-        ]
-        for row in rows
-    ]
-    return table(header, cells)
-
-
-def _precision(rows: list[Row]) -> str:
-    header = [
-        "precision",
-        "quality",
-        "from, to",
-        "mean dB",
-        "last second",
-        "worst",
-        "levels",
-        "equal symbols",
-        "repaired",
-    ]
-    cells = [
-        [
-            row["clip"],
-            str(row["quality"]),
-            f"{row['encoder']}, {row['decoder']}",
-            f"{row['mean_db']:+.3f}",
-            f"{row['end_db']:+.3f}",
-            number(row["worst_db"], 3),
-            str(row["levels"]),
-            str(row["symbols_equal"]),
-            f"{'yes' if row['repaired'] else 'no'}, {row['repaired_db']:+.3f} dB",
-        ]
-        for row in rows
-    ]
-    return table(header, cells)
-
-
-def _low(rows: list[Row]) -> str:
-    header = ["low", "common from kbit/s", "PSNR to 20 kbit/s", "better at", "kbit/s at MSE 3.1e-4", "x264", "earlier"]
-    cells = [
-        [
-            row["clip"],
-            number(row["from_kbps"]),
-            "-" if row["gain_db"] is None else f"{row['gain_db']:+.2f} dB",
-            "-" if row["better_share"] is None else f"{100 * row['better_share']:.0f} %",
-            ("<= " if row["mark_bound"] else "") + number(row["mark_kbps"]),
-            ("<= " if row["peer_mark_bound"] else "") + number(row["peer_mark_kbps"]),
-            "yes" if row["earlier"] else "no",
-        ]
-        for row in rows
-    ]
-    return table(header, cells)
-
-
-WRITERS: dict[str, Callable[[list[Row]], str]] = {
-    "endless": _endless,
-    "still": _still,
-    "rate": _rate,
-    "precision": _precision,
-    "low": _low,
-}
