@@ -112,15 +112,7 @@ class SenderSession(Session):
 
     def snapshot(self) -> dict[str, Any]:
         """Counts, window and clocks under webrtc-stats names."""
-        window, estimator = self.flow.window, self.flow.estimator
-        return self.counts() | {
-            "bytesInFlight": window.in_flight_bytes,
-            "currentRoundTripTime": window.smoothed_rtt_ms / 1000.0,
-            "availableOutgoingBitrate": window.rate_kbps * 1000.0,
-            "fractionLost": 0.0 if estimator is None else estimator.loss,
-            "queueDelayMs": 0.0 if estimator is None else estimator.detector.queue_ms,
-            "clockOffsetMs": self.offset.offset_ms,
-        }
+        return self.counts() | self.flow.figures() | {"clockOffsetMs": self.offset.offset_ms}
 
 
 class SenderLink(Link[SenderSession]):
