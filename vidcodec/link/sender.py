@@ -248,10 +248,10 @@ async def _connect(
         offer = await session.negotiation.offer(local)
         await session.negotiation.take_answer(await whip.offer(offer))
         peer = await session.wait_opened()
+        session.closed_callbacks.append(handlers.on_closed)
         await session.wait_compared()
     except BaseException:
         await session.finish()
         await whip.delete()
         raise
-    session.closed_callbacks.append(handlers.on_closed)
     return SenderLink(loop, session, whip, peer)
