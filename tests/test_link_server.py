@@ -81,6 +81,16 @@ def test_interrupt_while_connecting_leaves_nothing_behind() -> None:
     assert eventually(lambda: set(threading.enumerate()) <= before)
 
 
+def test_interrupted_sender_does_not_keep_the_receiver_from_the_next_one() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with ReceiverServer("127.0.0.1:0", HELLO) as server:
+        connect(server.url, HELLO).close()  # what is imported on the way takes no time below
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            connect(server.url, HELLO, LinkOptions(impair=parse_impairment("delay=400")))
+        connect(server.url, HELLO).close()
+
+
 def test_something_else_listening_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         other.settimeout(0.0)
