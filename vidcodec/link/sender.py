@@ -229,9 +229,8 @@ def connect(
     check_servers(options.ice)
     loop = LoopThread("vidcodec-sender-link")
     try:
-        return loop.run(
-            _connect(loop, WhipClient(target, options.ca_file), hello, options, handlers or SenderHandlers())
-        )
+        whip = WhipClient(target, options.ca_file, options.ice.exchange_timeout_s)
+        return loop.run(_connect(loop, whip, hello, options, handlers or SenderHandlers()))
     except BaseException:
         loop.stop()
         raise
