@@ -13,7 +13,8 @@ from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE, CodecInfo
 from vidcodec.errors import PeerError
 from vidcodec.link import Hello, LinkOptions, SenderHandlers, SenderLink, connect, reconnect
 
-MAX_HELLO_FPS = 240.0
+LEAST_HELLO_FPS, MAX_HELLO_FPS = 0.01, 240.0
+"""What a hello can say; the rate of a source is only a hint there."""
 
 
 class Connector:
@@ -44,7 +45,7 @@ class Connector:
             BITSTREAM_VERSION,
             codec.model_id,
             codec.weights_sha256,
-            fps=min(fps, MAX_HELLO_FPS),
+            fps=min(max(fps, LEAST_HELLO_FPS), MAX_HELLO_FPS),
             width=FRAME_SIZE,
             height=FRAME_SIZE,
             options={"baseline": baseline},
