@@ -69,8 +69,8 @@ class SenderSession(Session):
             return self.refuse(error)
         self.accept(hello)
 
-    def _packets(self, packets: list[bytes], size: int) -> None:
-        self._complain("frame", "the receiver sent a frame")
+    def _packets(self, packets: list[bytes]) -> None:
+        self._channels.complain("frame", "the receiver sent a frame")
 
     def _acks(self, acks: Acks) -> None:
         now_ms = clock_ms()
