@@ -226,8 +226,9 @@ def test_receiver_whose_reader_went_away_ends_its_call_in_order(tmp_path: Path) 
         [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert listening.stdout is not None and listening.stderr is not None
-    url = next(line for line in listening.stdout if line.startswith("listening at ")).split()[-1]
-    listening.stdout.close()  # what `| head -2` does; the next line is that of the call
+    command = next(line for line in listening.stdout if line.startswith("  python -m sender --connect "))
+    url = command.split("'")[1]
+    listening.stdout.close()  # what `| head -4` does; the next line is that of the call
     assert call(url, "--report", str(ours)) == 0
     assert listening.wait(60) == 0
     assert listening.stderr.read() == ""
