@@ -86,7 +86,7 @@ class Receiver:
         self.stop = stop
         self.report = Report(CodecFigures(options.model))
         self.calls: queue.Queue[Call] = queue.Queue()
-        self.served = 0
+        self.reported = False
         self._by_link: dict[int, Call] = {}
         self._side: SideReceiver | None = None
         self._lost: Call | None = None
@@ -227,18 +227,19 @@ class Receiver:
         options = self.options
         quiet = self._side is not None
         error: BaseException | None = None
+        self.reported = False
         log.info("a call began", extra={"fps": call.fps})
-        if not quiet:
-            print(f"call at {call.fps:.3g} fps, code {call.code}", flush=True)
         with self.stop.deferred():
             try:
+                if not quiet:
+                    print(f"call at {call.fps:.3g} fps, code {call.code}", flush=True)
                 page = self._page
                 record = self._unused_files()
                 measurer = Measurer(self._side, codec.info, call.fps, record, options.snapshot, page=page)
                 call.start(window, measurer, page, self._camera)
                 with LiveFigures(codec.info.model_id, quiet) as figures:
                     error = self._watch(call, window, figures)
-            except VidcodecError as failure:
+            except Exception as failure:  # whatever it is, the sender gets its goodbye and the recordings their end
                 error = failure
             try:
                 call.finish()
@@ -246,13 +247,13 @@ class Receiver:
                 error = error or failure
             finally:
                 self.report = call.log.report()
-        if self._page is not None:
-            self._page.end(str(error) if error is not None else "the call is over")
-        self.served += 1
-        if options.report:
-            write_report(self.report, options.report)
-        if not quiet:
-            print_report(self.report)
+            if self._page is not None:
+                self._page.end(str(error) if error is not None else "the call is over")
+            self.reported = True
+            if options.report:
+                write_report(self.report, options.report)
+            if not quiet:
+                print_report(self.report)
         log.info("the call is over", extra={"report": asdict(self.report)})
         if error is None:
             return 0
@@ -323,8 +324,8 @@ def _receive(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             return 0
         finally:
-            # A receiver that served nobody still says so; one that did has written already.
-            if options.report and not receiver.served:
+            # A receiver that served nobody still says so, and one whose call was interrupted twice what is known of it.
+            if options.report and not receiver.reported:
                 write_report(receiver.report, options.report)
 
 

@@ -258,9 +258,11 @@ class Call:
         if answer and not self.ending:
             self.on_stats(answer)
         if self._measurer is not None:
-            for shown in unmeasured:  # nobody waits any more: the recording gets them all the same
-                self._measurer.measure(shown.record, shown.picture, self._figures)
-            self._measurer.close(replace(self._figures, live=self.log.live()))
+            try:
+                for shown in unmeasured:  # nobody waits any more: the recording gets them all the same
+                    self._measurer.measure(shown.record, shown.picture, self._figures)
+            finally:
+                self._measurer.close(replace(self._figures, live=self.log.live()))
 
     def _hurry_measuring(self, thread: threading.Thread) -> list[Shown]:
         """End the measuring thread. What it has not come to in time counts as shown and unmeasured, and is returned."""

@@ -42,7 +42,7 @@ def _answers(family: socket.AddressFamily, address: object) -> bool:
         probe.settimeout(1.0)
         try:
             probe.connect(address)  # type: ignore[arg-type]
-        except OSError:
+        except (OSError, OverflowError):  # a display whose number makes no port
             return False
         return True
 

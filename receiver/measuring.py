@@ -1,6 +1,7 @@
 """After a frame was shown: compare it with its original, and record it."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,9 +117,10 @@ class Measurer:
         Raises:
             InputError: one of them cannot be written.
         """
-        for recorder in (self._lossless, self._movie, self._packets):
-            if recorder is not None:
-                recorder.close()
-        if self._snapshot and self._last is not None:
-            picture, side = self._last
-            write_png(self._snapshot, self._view.draw(picture, side, figures))
+        with ExitStack() as closing:  # each of them, whatever becomes of the others
+            if self._snapshot and self._last is not None:
+                picture, side = self._last
+                closing.callback(write_png, self._snapshot, self._view.draw(picture, side, figures))
+            for recorder in (self._packets, self._movie, self._lossless):
+                if recorder is not None:
+                    closing.callback(recorder.close)

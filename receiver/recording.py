@@ -74,16 +74,21 @@ class ViewRecorder:
         if self._start_ns is None:
             self._start_ns = shown_ns
         elif self._held is not None:
-            due = round((shown_ns - self._start_ns) / 1e9 * self._fps)
-            for _ in range(max(1, min(due - self._writer.frames, round(MAX_PAUSE_S * self._fps)))):
+            count = round((shown_ns - self._start_ns) / 1e9 * self._fps) - self._writer.frames
+            most = round(MAX_PAUSE_S * self._fps)
+            if count > most:  # the rest of a pause is left out for good: later pictures must not make up for it
+                self._start_ns += round((count - most) / self._fps * 1e9)
+            for _ in range(max(1, min(count, most))):
                 self._writer.write(self._held)
         self._held = canvas
 
     def close(self) -> None:
         """Finish the file."""
-        if self._held is not None:
-            self._writer.write(self._held)
-        self._writer.close()
+        try:
+            if self._held is not None:
+                self._writer.write(self._held)
+        finally:
+            self._writer.close()
 
 
 class PacketRecorder:
@@ -123,8 +128,15 @@ class PacketRecorder:
         self._next = number + 1
 
     def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
+        """Finish the file.
+
+        Raises:
+            InputError: what could not be written before cannot be written now.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise InputError(f"--record {self._path}: {error.strerror}") from error
 
 
 def write_png(path: str | os.PathLike[str], picture: Picture) -> None:

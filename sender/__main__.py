@@ -223,11 +223,12 @@ def _send(options: argparse.Namespace) -> int:
             say("interrupted")
             return 0
         finally:
-            if options.report:
-                write_report(sender.report, options.report)
-            if sender.called:
-                print_report(sender.report)
-                log.info("the call is over", extra={"report": asdict(sender.report)})
+            with stop.deferred():  # a call that has ended is not interrupted: its report would be lost, or its status
+                if options.report:
+                    write_report(sender.report, options.report)
+                if sender.called:
+                    print_report(sender.report)
+                    log.info("the call is over", extra={"report": asdict(sender.report)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

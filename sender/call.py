@@ -18,6 +18,7 @@ from sender.measuring import Measurer, RateMeter
 from sender.path import Coded, FramePath
 from sender.steering import Settings, Steering
 from sender.telling import Teller
+from sender.totals import Totals, packet_wire_bytes
 from vidcodec.baselines.live import Baseline
 from vidcodec.calllog import CallLog, SenderTotals
 from vidcodec.codec import Codec
@@ -28,10 +29,9 @@ from vidcodec.link.impair import Impairment
 from vidcodec.rate import RateControl
 from vidcodec.report import CodecFigures
 from vidcodec.sidechannel import SideSender
-from vidcodec.starting import process_age_s
 from vidcodec.web.callpage import CallPage
 from vidcodec.web.view import PANELS
-from vidcodec.wire import DATA_CHANNEL, rate_kbps, wire_bytes
+from vidcodec.wire import rate_kbps
 
 if TYPE_CHECKING:
     from vidcodec.watch.server import WatchServer
@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 
 ARRIVE_S = 0.5
 MEASURE_S = 3.0
-MESSAGE_HEADER_BYTES = 1
-"""What the link puts before a lone packet."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,6 @@ class CallOptions:
     duration_s: float | None = None
     frames: int | None = None
     reconnect_s: float = 0.0
-
-
-def packet_wire_bytes(payload_bytes: int) -> int:
-    """What a packet costs on the wire, down to IPv4."""
-    return wire_bytes(payload_bytes + MESSAGE_HEADER_BYTES, DATA_CHANNEL)
 
 
 class Call:
@@ -107,8 +100,7 @@ class Call:
         self._steering: Steering | None = None
         self._impair: Impairment | None = None
         self._teller = Teller(self.log, self._totals, one_clock=side is not None)
-        self._start_ns = self._end_ns = 0
-        self._first_frame_ms = 0
+        self._counted = Totals()
         self._bye = False
         self._closed: Closed | None = None
 
@@ -209,7 +201,7 @@ class Call:
                 lambda: references.asked_for_refresh(None),
             )
         steering.say()
-        self._start_ns = time.monotonic_ns()
+        self._counted.begin()
         self._capture = Capture(self._source)
         self._path.start(self._capture)
         self._teller.start()
@@ -220,7 +212,7 @@ class Call:
             return wants_to_stop() or (end_s is not None and time.monotonic() >= end_s)
 
         while self._path.running and not self._bye and not wants_to_stop():
-            if self._closed is not None and not self._resume(self._path, is_over):
+            if self._closed is not None and not self._resume(self._path, is_over, wants_to_stop):
                 break
             now_s = time.monotonic()
             if end_s is not None and now_s >= end_s:
@@ -230,7 +222,7 @@ class Call:
                 tick(self)
             steering.act(self._path, self._measurer)
             time.sleep(0.01)
-        self._end_ns = time.monotonic_ns()
+        self._counted.end()
         self._path.stop()
         closed = self._closed
         if closed is not None and closed.reason != "bye":
@@ -239,8 +231,12 @@ class Call:
             if error is not None:
                 raise error
 
-    def _resume(self, path: FramePath, wants_to_stop: Callable[[], bool]) -> bool:
-        """After the session was lost: connect again as long as we may, and go on. False when the call is over."""
+    def _resume(self, path: FramePath, is_over: Callable[[], bool], wants_to_stop: Callable[[], bool]) -> bool:
+        """After the session was lost: connect again as long as we may, and go on. False when the call is over.
+
+        One that `wants_to_stop` ends is over in order, as if the receiver were there. One whose time is up meanwhile
+        stays lost.
+        """
         lost, wait_s = self._closed, self._options.reconnect_s
         if lost is None or lost.reason == "bye" or self._connector is None or not wait_s:
             return False
@@ -249,11 +245,13 @@ class Call:
             self._link.close()
         self._closed = None
         try:
-            link = self._link = self._connector.connect_again(path.next_number, wait_s, wants_to_stop)
+            link = self._connector.connect_again(path.next_number, wait_s, is_over)
         except PeerError as error:
-            ended = self._connector.peers_may_leave and wants_to_stop()
+            ended = wants_to_stop() or (self._connector.peers_may_leave and is_over())
             self._closed = Closed("bye") if ended else Closed("lost", error)
             return False
+        self._counted.next_link(path.counts, self._link_stats())
+        self._link = link
         self._teller.use(link)
         path.use(link)
         if self._steering is not None:
@@ -263,8 +261,7 @@ class Call:
     def finish(self) -> None:
         """Measure what was sent, exchange final figures, end the link. Also after `run` has raised."""
         captured = self._capture
-        if self._start_ns and not self._end_ns:
-            self._end_ns = time.monotonic_ns()
+        self._counted.end()
         if self._path is not None:
             self._path.stop()
         if captured is not None:
@@ -303,8 +300,7 @@ class Call:
 
     def _on_coded(self, coded: Coded) -> None:
         """The link took a frame. On the frame path's thread."""
-        if not self._first_frame_ms:
-            self._first_frame_ms = max(1, round(1000 * process_age_s()))
+        self._counted.frame_left()
         self._teller.made(coded.record.number, coded.shown)
         if self._measurer is not None:
             self._measurer.put(coded)
@@ -352,19 +348,7 @@ class Call:
         counts = self._path.counts if self._path is not None else None
         if counts is None or self._measurer is None or self._capture is None:
             return SenderTotals()
-        baseline = self._measurer.baseline
-        # Packets that the link sent again after losses, alone or with others.
-        link = self._link.stats if self._link is not None else {}
-        again_bytes = link.get("messagesRepeated", 0) * packet_wire_bytes(0)
-        if link.get("framesRepeated"):
-            again_bytes += max(0, link.get("payloadBytesSent", 0) - counts.payload_bytes)
-        return SenderTotals(
-            captured=self._capture.captured_count,
-            sent=counts.sent,
-            payload_bytes=counts.payload_bytes,
-            wire_bytes=counts.wire_bytes + again_bytes,
-            elapsed_ns=(self._end_ns or time.monotonic_ns()) - self._start_ns,
-            baseline_codec=baseline.codec,
-            baseline_scale=baseline.scale,
-            first_frame_ms=self._first_frame_ms,
-        )
+        return self._counted.of(counts, self._capture.captured_count, self._measurer.baseline, self._link_stats())
+
+    def _link_stats(self) -> Mapping[str, Any]:
+        return {} if self._link is None else self._link.stats

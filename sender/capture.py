@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vidcodec.errors import InputError, VidcodecError
+from vidcodec.errors import InputError
 from vidcodec.mailbox import Mailbox, MailboxClosed
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Capture:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._mailbox: Mailbox[Frame] = Mailbox(source.slots)
-        self._error: VidcodecError | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
@@ -210,7 +210,7 @@ class Capture:
         try:
             for frame in self.source.frames():
                 self._mailbox.put(frame)
-        except VidcodecError as error:
+        except BaseException as error:  # raised by `get`: else a source that fails would look like one that has ended
             self._error = error
         finally:
             self._mailbox.close()

@@ -10,10 +10,10 @@ import cv2  # noqa: F401
 # The link brings PyAV, which must come after OpenCV: the other way round cv2.imshow hangs.
 # isort: split
 from vidcodec.codec import BITSTREAM_VERSION, FRAME_SIZE, CodecInfo
-from vidcodec.errors import PeerError
 from vidcodec.link import Hello, LinkOptions, SenderHandlers, SenderLink, connect, reconnect
 
-MAX_HELLO_FPS = 240.0
+LEAST_HELLO_FPS, MAX_HELLO_FPS = 0.01, 240.0
+"""What a hello can say; the rate of a source is only a hint there."""
 
 
 class Connector:
@@ -44,7 +44,7 @@ class Connector:
             BITSTREAM_VERSION,
             codec.model_id,
             codec.weights_sha256,
-            fps=min(fps, MAX_HELLO_FPS),
+            fps=min(max(fps, LEAST_HELLO_FPS), MAX_HELLO_FPS),
             width=FRAME_SIZE,
             height=FRAME_SIZE,
             options={"baseline": baseline},
@@ -69,14 +69,15 @@ class Connector:
 
         Raises:
             PeerError: the receiver could not be reached within `timeout_s`, or refused, or `wants_to_stop`.
+            InputError: the file of `--ca` is gone.
         """
-        stop, links, errors = threading.Event(), list[SenderLink](), list[PeerError]()
+        stop, links, errors = threading.Event(), list[SenderLink](), list[BaseException]()
         hello = replace(self._hello, first=first)
 
         def attempt() -> None:
             try:
                 links.append(reconnect(self._url, hello, self._options, self._handlers, timeout_s=timeout_s, stop=stop))
-            except PeerError as error:
+            except BaseException as error:  # raised below, where it ends the call
                 errors.append(error)
 
         thread = threading.Thread(target=attempt, name="reconnect", daemon=True)
@@ -86,5 +87,5 @@ class Connector:
             if wants_to_stop():
                 stop.set()
         if not links:
-            raise errors[0] if errors else PeerError("the receiver could not be reached again")
+            raise errors[0]
         return links[0]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO
 
 from vidcodec.errors import InputError, PeerError, UsageError, VidcodecError
@@ -111,7 +112,8 @@ class LoopbackReceiver:
         """The first line is where the receiver listens; what it says after that is for people."""
         self._lines.put(pipe.readline().strip())
         for line in pipe:
-            print(line.rstrip(), flush=True)
+            with suppress(BrokenPipeError):  # nobody reads us any more; the receiver's pipe is emptied all the same
+                print(line.rstrip(), flush=True)
 
     def __enter__(self) -> "LoopbackReceiver":
         return self

@@ -31,7 +31,7 @@ class RateMeter:
 
     def __init__(self, fps: float, expected_kbps: float | None) -> None:
         self._fps = fps
-        self._weight = 1.0 / (RATE_MEMORY_S * fps)
+        self._weight = min(1.0, 1.0 / (RATE_MEMORY_S * fps))  # a slow source remembers its last frame
         self._frame_bytes = None if expected_kbps is None else expected_kbps * 1000 / 8 / fps
 
     def add(self, wire_bytes: int) -> float:

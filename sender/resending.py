@@ -120,9 +120,16 @@ class RecordedSource(Source):
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames that decode; see `Source.frames`."""
+        try:
+            yield from self._paced()
+        except OSError as error:
+            raise InputError(f"{self.name}: {error.strerror}; give a recorded .vdc") from error
+
+    def _paced(self) -> Iterator[Frame]:
         pacer = Pacer(self._stop)
         index, slot = 0, 0
         while not self._stop.is_set():
+            before = index
             for record in self._records():
                 if record is not None:
                     if not pacer.wait(slot / self.fps):
@@ -131,7 +138,7 @@ class RecordedSource(Source):
                     yield Frame(index, time.monotonic_ns(), slot / self.fps, picture, record)
                     index += 1
                 slot += 1
-            if not self._loop:
+            if not self._loop or index == before:  # nothing in it decodes: the next round would find no more
                 return
 
     def close(self) -> None:

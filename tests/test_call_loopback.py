@@ -103,6 +103,17 @@ def test_interrupt_in_a_call_ends_it_in_order(tmp_path: Path) -> None:
         assert sum(1 for _ in container.decode(video=0)) > 0
 
 
+def test_reader_that_went_away_is_no_error_of_the_call() -> None:
+    words = (*COMMON, "--display", "web", "--input", "sample", "--duration", "1")
+    sending = subprocess.Popen(
+        [sys.executable, "-m", "sender", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert sending.stdout is not None and sending.stderr is not None
+    sending.stdout.close()  # what `| head -0` does; the receiver's lines go there as well as the sender's
+    assert sending.wait(90) == 0
+    assert sending.stderr.read() == ""
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the receiver's process through /proc")
 def test_interrupt_before_the_call_leaves_a_report_and_no_process(tmp_path: Path) -> None:
     report = tmp_path / "e.json"

@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from call_commands import Command, only_error_line, read_report
+from call_commands import ROOT, Command, only_error_line, read_report
 from safetensors.numpy import load_file
 
 from sender.__main__ import main
@@ -196,6 +198,41 @@ def test_two_ends_that_lost_each_other_agree_on_the_whole_call(tmp_path: Path) -
     same = ("frames_captured", "frames_sent", "payload_kbps", "duration_s")
     assert [reports[0][name] for name in same] == [reports[1][name] for name in same]
     assert reports[0]["frames_shown"] >= reports[1]["frames_shown"] > 0
+
+
+def test_ctrl_c_while_the_receiver_is_gone_ends_the_call_in_order(tmp_path: Path) -> None:
+    report = tmp_path / "s.json"
+    with Command("receiver", "--listen", "127.0.0.1:0", "--display", "none", *MODEL) as listening:
+        url = listening.wait_for("listening at ").split()[-1]
+        calling = ("sender", "--connect", url, "--input", "sample", *MODEL, "--reconnect-timeout", "60")
+        with Command(*calling, "--report", str(report)) as sending:
+            sending.wait_for("connected")
+            time.sleep(1.5)
+            listening.send_signal(signal.SIGKILL)
+            for _ in range(200):
+                if sending.err:
+                    break
+                time.sleep(0.05)
+            sending.send_signal(signal.SIGINT)
+            assert sending.wait() == 0
+        assert ["trying again" in line for line in sending.err] == [True]
+    assert read_report(report)["frames_sent"] > 0
+
+
+def test_receiver_whose_reader_went_away_ends_its_call_in_order(tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "r.json", tmp_path / "s.json"
+    words = ["receiver", "--listen", "127.0.0.1:0", "--display", "none", "--once", *MODEL, "--report", str(theirs)]
+    listening = subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert listening.stdout is not None and listening.stderr is not None
+    command = next(line for line in listening.stdout if line.startswith("  python -m sender --connect "))
+    url = command.split("'")[1]
+    listening.stdout.close()  # what `| head -4` does; the next line is that of the call
+    assert call(url, "--report", str(ours)) == 0
+    assert listening.wait(60) == 0
+    assert listening.stderr.read() == ""
+    assert read_report(theirs) == read_report(ours)
 
 
 def test_ctrl_c_at_the_receiver_ends_the_call_on_both_sides(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The sender's book of frames: windows, acknowledgements, repeats after losses. No socket, no clock."""
 
+import sys
+import threading
+import time
 from collections.abc import Iterable
 
 import pytest
@@ -288,6 +291,32 @@ def test_book_keeping_stays_bounded_when_nobody_acknowledges() -> None:
         flow.lost(5.0 * number)
     assert len(flow._sent) <= 512 and len(flow.window._flights) <= 512
     assert counters.frames_lost > 5_000
+
+
+def test_figures_may_be_asked_for_while_acknowledgements_come() -> None:
+    flow, _ = make(adaptive=True)
+    over = threading.Event()
+
+    def send_and_acknowledge() -> None:
+        number = 0
+        while not over.is_set():
+            now_ms = 33.0 * number
+            send(flow, number, now_ms)
+            ack(flow, [number], now_ms + 20.0, now_ms + 20.0)
+            number += 1
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=send_and_acknowledge)
+    thread.start()
+    try:
+        until_s = time.monotonic() + 2.0
+        while time.monotonic() < until_s:
+            assert flow.figures()["fractionLost"] == 0.0
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(interval_s)
 
 
 def test_set_rate_reaches_window_and_estimator() -> None:

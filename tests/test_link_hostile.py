@@ -18,7 +18,7 @@ from vidcodec.link.sender import SenderSession
 
 def raw(link: Any, channel: str, data: bytes | str) -> None:
     """Send bytes past everything the link checks."""
-    link._loop.call(getattr(link._session, f"_{channel}").send, data)
+    link._loop.call(getattr(link._session._channels, channel).send, data)
 
 
 def settle(link: Any, other: Any, sent: int) -> bool:
@@ -133,8 +133,8 @@ def test_channel_outside_the_protocol_ends_the_session() -> None:
 def test_frames_before_hello_are_dropped_and_a_silent_sender_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
     def greet(self: SenderSession) -> None:
         for number in range(10):
-            self._frames.send(join_packets([packet(number)]))
-        self._control.send(to_json(Stats({"early": 1})))
+            self._channels.frames.send(join_packets([packet(number)]))
+        self._channels.control.send(to_json(Stats({"early": 1})))
 
     monkeypatch.setattr(SenderSession, "_opened_channels", greet)
     seen = Seen()

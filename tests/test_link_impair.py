@@ -38,7 +38,7 @@ def test_trace_changes_conditions_over_time(tmp_path: Path) -> None:
     assert trace.at(30_000.0).delay_ms == 20.0 and trace.at(45_000.0).loss_percent == 100.0
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "[1]", '[{"at": 1}, {"at": 1}]', '[{"at": "x"}]'])
+@pytest.mark.parametrize("content", ["", "{}", "[]", "[1]", '[{"at": 1}, {"at": 1}]', '[{"at": "x"}]', '[{"at": NaN}]'])
 def test_bad_trace_is_an_input_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "trace.json"
     path.write_text(content)

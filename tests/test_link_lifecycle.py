@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -191,6 +192,14 @@ def test_reconnecting_stops_at_its_time_on_demand_and_at_once_when_refused() -> 
     with pytest.raises(PeerError, match="nobody listens"):
         reconnect(server.url, HELLO, stop=stop)
     assert time.monotonic() - started < 4.0
+
+
+def test_receiver_that_hangs_holds_an_attempt_to_reconnect_for_four_seconds_and_no_longer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        started = time.monotonic()
+        with pytest.raises(PeerError, match="no answer"):
+            reconnect(f"http://127.0.0.1:{hanging.getsockname()[1]}/whip#token=x", HELLO, timeout_s=1.0)
+        assert time.monotonic() - started < 6.0
 
 
 def test_blackout_ends_the_session_and_the_call_resumes_within_three_seconds_of_its_end(tmp_path: Path) -> None:

@@ -81,6 +81,16 @@ def test_interrupt_while_connecting_leaves_nothing_behind() -> None:
     assert eventually(lambda: set(threading.enumerate()) <= before)
 
 
+def test_interrupted_sender_does_not_keep_the_receiver_from_the_next_one() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with ReceiverServer("127.0.0.1:0", HELLO) as server:
+        connect(server.url, HELLO).close()  # what is imported on the way takes no time below
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            connect(server.url, HELLO, LinkOptions(impair=parse_impairment("delay=400")))
+        connect(server.url, HELLO).close()
+
+
 def test_something_else_listening_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         other.settimeout(0.0)
@@ -294,10 +304,20 @@ def test_listen_address_is_read(listen: str, address: tuple[str, int]) -> None:
     assert parse_listen(listen) == address
 
 
-@pytest.mark.parametrize("listen", ["127.0.0.1:99999", "a:b", "::1:80:", "http://x:1", "x:1/whip"])
+@pytest.mark.parametrize("listen", ["127.0.0.1:99999", "a:b", "::1:80:", "http://x:1", "x:1/whip", "a..b:1"])
 def test_listen_address_that_is_none_is_a_usage_error(listen: str) -> None:
     with pytest.raises(UsageError):
         parse_listen(listen)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])
+def test_url_of_a_receiver_that_listens_everywhere_reaches_it(listen: str) -> None:
+    try:
+        server = ReceiverServer(listen, HELLO)
+    except UsageError:
+        pytest.skip(f"this machine cannot listen on {listen}")
+    with server:
+        connect(server.url, HELLO).close()
 
 
 def test_address_in_use_or_foreign_is_a_usage_error_in_one_line() -> None:
@@ -332,7 +352,18 @@ def test_url_is_read_in_its_forms(url: str, target: Target) -> None:
     assert parse_url(url) == target
 
 
-@pytest.mark.parametrize("url", ["", "ftp://x/whip", "http://x:999999/", "http://[::1", "http://x#token=a%0d%0ab"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://x/whip",
+        "http://x:999999/",
+        "http://[::1",
+        "http://x#token=a%0d%0ab",
+        "http://a..b/",
+        f"http://{64 * 'a'}/",
+    ],
+)
 def test_url_that_is_none_is_a_usage_error(url: str) -> None:
     with pytest.raises(VidcodecError) as caught:
         connect(url, HELLO)

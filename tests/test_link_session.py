@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 from link_pair import HELLO, Seen, eventually, packet, pair
 
-from vidcodec.link import FrameStatus, LinkOptions, ReceiverServer, connect
+from vidcodec.errors import PeerError
+from vidcodec.link import (
+    FrameStatus,
+    Hello,
+    LinkOptions,
+    ReceiverHandlers,
+    ReceiverLink,
+    ReceiverServer,
+    connect,
+)
 from vidcodec.link.loop import LoopThread
 
 ROOT = Path(__file__).parent.parent
@@ -239,6 +248,20 @@ def test_link_that_fails_ends_the_session_and_says_so(
         link.send_frame(0, packet(0))
         assert eventually(lambda: seen.sender_closed, 3.0)
         assert "OverflowError" in str(seen.sender_closed[0].error) and "OverflowError" in caplog.text
+
+
+def test_session_that_is_lost_as_soon_as_it_is_open_is_told_like_any_other() -> None:
+    seen = Seen()
+
+    def lose(link: ReceiverLink, _hello: Hello) -> None:
+        link._session.end(PeerError("gone at once"))
+
+    with (
+        ReceiverServer("127.0.0.1:0", HELLO, ReceiverHandlers(on_open=lose)) as server,
+        connect(server.url, HELLO, handlers=seen.sender_handlers()) as link,
+    ):
+        assert eventually(lambda: seen.sender_closed), "the program would go on for ever"
+        assert seen.sender_closed == [link.closed]
 
 
 def test_no_task_and_no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

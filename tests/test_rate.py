@@ -207,6 +207,13 @@ def test_new_rate_is_followed() -> None:
     assert rate_kbps(frames[60:]) == pytest.approx(30, rel=0.08)
 
 
+def test_balance_of_a_source_of_three_frames_a_minute_stays_bounded() -> None:
+    control = RateControl.start(40, 0.05, 64)
+    for number in range(200):
+        control = control.after(control.quality, 100 + number % 7 * 30, number == 0)
+    assert abs(control.balance) < 10
+
+
 def test_control_is_a_value() -> None:
     control = RateControl.start(40, 30, 64)
     assert control.after(31, 300) == control.after(31, 300)

@@ -21,7 +21,9 @@ def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="always has a screen")
-@pytest.mark.parametrize("display", ["", ":987", "localhost:987", "nonsense", "host.invalid:1.0", ":x"])
+@pytest.mark.parametrize(
+    "display", ["", ":987", "localhost:987", "localhost:99999", "nonsense", "host.invalid:1.0", ":x"]
+)
 def test_screen_that_does_not_answer_is_no_screen(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", display)
     assert not has_screen()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,11 +20,14 @@ from delta_codec import DeltaCodec, pictures
 # isort: split
 import av
 
+from receiver.measuring import Measurer
 from receiver.recording import LosslessRecorder, PacketRecorder, ViewRecorder, unused, write_png
+from receiver.showing import Figures
 from vidcodec.codec import load_codec
 from vidcodec.container import read_info, read_packets
 from vidcodec.errors import DamagedPacket, InputError
 from vidcodec.packet import Packet
+from vidcodec.records import ShownFrame
 from vidcodec.replay import Replay
 
 FRAMES = pictures(12)
@@ -58,6 +62,54 @@ def test_film_keeps_the_pace_of_the_call(tmp_path: Path) -> None:
     errors = [min(range(7), key=lambda n: np.abs(FRAMES[n].astype(int) - picture).mean()) for picture in found]
     assert errors == sorted(errors)
     assert errors.count(3) in (8, 9, 10)
+
+
+def test_film_makes_up_for_nothing_that_a_long_pause_left_out(tmp_path: Path) -> None:
+    recorder = ViewRecorder(str(tmp_path / "r.mp4"), 10)
+    for place, frame in enumerate(FRAMES[:9]):
+        pause_ms = 60_000 if place >= 3 else 0
+        recorder.add(frame, (100 * place + pause_ms) * 1_000_000)
+    recorder.close()
+    # Three pictures before the pause, the last of them for ten seconds, and six behind it, a frame each.
+    assert abs(len(read(tmp_path / "r.mp4")) - (2 + 100 + 6)) <= 1
+
+
+def test_full_disk_is_said_in_one_line_and_leaves_the_other_files_and_the_snapshot(tmp_path: Path) -> None:
+    codec, rng = DeltaCodec(), np.random.default_rng(0)
+    files = [str(tmp_path / f"r{ending}") for ending in (".mkv", ".mp4", ".vdc")]
+    measurer = Measurer(None, codec.info, 30.0, files, str(tmp_path / "s.png"))
+    state = codec.blank_state()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
+    try:
+        measurer.measure(ShownFrame(0, 0, 0, 0), FRAMES[0], Figures())
+        with pytest.raises(InputError, match="File too large"):
+            for number in range(100):
+                noise = rng.integers(0, 256, FRAMES[0].shape, np.uint8)
+                packet, state = codec.encode(FRAMES[number % 12], state, 0, number)
+                measurer.packet(number, packet.to_bytes())
+                measurer.measure(ShownFrame(number, 0, 0, number * 33_000_000), noise, Figures())
+        with pytest.raises(InputError):
+            measurer.close(Figures())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert cv2.imread(str(tmp_path / "s.png")) is not None
+    assert measurer._packets is not None and measurer._packets._file.closed
+    assert len(packets(tmp_path / "r.vdc")) > 0
+
+
+def test_packets_that_a_full_disk_does_not_hold_are_said_when_the_file_is_closed_as_well(tmp_path: Path) -> None:
+    codec = DeltaCodec()
+    recorder = PacketRecorder(str(tmp_path / "r.vdc"), codec.info, 30.0)
+    packet = codec.encode(FRAMES[0], codec.blank_state(), 0)[0].to_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
+    try:
+        for attempt in (lambda: recorder.add(0, packet), recorder.close):
+            with pytest.raises(InputError, match="File too large"):
+                attempt()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_packets_are_kept_in_order_with_marks_for_the_lost(tmp_path: Path) -> None:

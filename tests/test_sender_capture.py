@@ -177,6 +177,18 @@ def test_named_source_never_falls_back() -> None:
         open_source_or_sample("/nowhere/clip.mp4")
 
 
+def test_source_that_fails_in_a_way_nobody_foresaw_has_not_ended_in_order() -> None:
+    class Failing(Endless):
+        def frames(self) -> Iterator[Frame]:
+            yield from itertools.islice(super().frames(), 1)
+            raise ValueError("no picture at all")
+
+    with Capture(Failing(100)) as capture:
+        capture.get(timeout_s=5)
+        with pytest.raises(ValueError, match="no picture at all"):
+            capture.get(timeout_s=5)
+
+
 def test_missing_camera_is_one_line_with_status_three(capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("63", 63):
         with pytest.raises(InputError) as caught:

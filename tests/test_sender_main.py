@@ -1,5 +1,7 @@
 """The sender as a command: what it refuses, how it says so, and that a report is there whatever happened."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,8 @@ from videos import write_video
 
 from sender.__main__ import main
 from sender.capture import open_source
+from vidcodec.report import Report
+from vidcodec.terminal import print_report
 
 NOWHERE = ("--connect", "http://127.0.0.1:9/whip#token=x")
 
@@ -124,6 +128,32 @@ def test_odd_videos_are_sent_all_the_same(tmp_path: Path) -> None:
         figures = read_report(report)
         assert figures["frames_captured"] == frames
         assert 0 < figures["frames_shown"] <= frames
+
+
+def test_source_slower_than_a_hello_can_say_is_sent_all_the_same(tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    words = ["--loopback", "--display", "none", "--model", "seed", "--input", "sample", "--report", str(report)]
+    assert main([*words, "--fps", "0.005", "--frames", "1"]) == 0
+    assert read_report(report)["frames_sent"] == 1
+
+
+def test_command_that_was_begun_without_stdout_ends_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of `>&-`
+    assert main(["--loopback", "--display", "none", "--model", "seed", "--input", "sample", "--frames", "1"]) == 0
+
+
+def test_interrupt_while_the_figures_are_printed_changes_no_exit_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(report: Report) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        print_report(report)
+
+    monkeypatch.setattr("vidcodec.terminal.print_report", interrupted)
+    report = tmp_path / "r.json"
+    words = ["--loopback", "--display", "none", "--model", "seed", "--input", "sample", "--report", str(report)]
+    assert main([*words, "--frames", "1"]) == 0
+    assert "1 sent" in capsys.readouterr().out and read_report(report)["frames_sent"] == 1
 
 
 def test_camera_list_says_when_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:

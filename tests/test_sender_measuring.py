@@ -35,6 +35,14 @@ def measure(count: int, baseline: str, side: SideSender | None = None) -> list[S
     return records
 
 
+@pytest.mark.parametrize("fps", [0.05, 0.4, 30.0])
+def test_rate_of_a_slow_source_stays_among_those_of_its_frames(fps: float) -> None:
+    meter = RateMeter(fps, None)
+    sizes = [500, 700, 300, 800, 200, 900]
+    for size in sizes:
+        assert min(sizes) <= meter.add(size) / fps * 1000 / 8 <= max(sizes)
+
+
 def test_errors_are_those_of_the_pictures() -> None:
     records = measure(12, "vp8")
     assert [record.number for record in records] == list(range(12))

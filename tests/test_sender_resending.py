@@ -98,6 +98,26 @@ def test_file_that_was_cut_short_gives_what_is_there(tmp_path: Path) -> None:
     assert len(frames_of(path)) == 9
 
 
+def test_file_that_vanishes_before_it_is_sent_is_said(tmp_path: Path) -> None:
+    path = written(tmp_path / "r.vdc", list(coded(2)), fps=500)
+    source = RecordedSource(path)
+    source.use(CODEC)
+    path.unlink()
+    with pytest.raises(InputError, match="No such file"):
+        list(source.frames())
+
+
+def test_loop_over_a_recording_of_which_nothing_decodes_ends(tmp_path: Path) -> None:
+    source = RecordedSource(written(tmp_path / "r.vdc", list(coded(3)[1:]), fps=500), loop=True)
+    source.use(CODEC)
+    frames: list[Frame] = []
+    thread = threading.Thread(target=lambda: frames.extend(source.frames()))
+    thread.start()
+    thread.join(5.0)
+    source.close()
+    assert not thread.is_alive() and frames == []
+
+
 def test_what_is_no_recording_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         RecordedSource(tmp_path / "missing.vdc")

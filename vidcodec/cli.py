@@ -185,6 +185,8 @@ def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
 
     `body` handles Ctrl-C itself where something is to be saved; one that reaches this point ends with 130.
     """
+    if sys.stdout is None:  # begun with stdout closed (`>&-`): there is nobody to print for
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process lives)
     try:
         return body(argv)
     except VidcodecError as error:

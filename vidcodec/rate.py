@@ -253,7 +253,7 @@ class RateControl:
         return replace(self._remembering(share, 0.0), balance=self._balance_after(share))
 
     def _balance_after(self, share: float) -> float:
-        return self.balance * (1 - 1 / (MEMORY_S * self.fps)) + share - 1
+        return self.balance * (1 - 1 / max(1.0, MEMORY_S * self.fps)) + share - 1
 
     def _remembering(self, share: float, unit: float) -> "RateControl":
         """With a frame's share and what it would have cost at quality 0 as the newest."""

@@ -106,6 +106,18 @@ class Flow:
             if self.cap is not None:
                 self.cap.settle(total_bytes, now_ms)
 
+    def figures(self) -> dict[str, float]:
+        """What window and estimator stand at, under webrtc-stats names."""
+        with self._lock:
+            window, estimator = self.window, self.estimator
+            return {
+                "bytesInFlight": window.in_flight_bytes,
+                "currentRoundTripTime": window.smoothed_rtt_ms / 1000.0,
+                "availableOutgoingBitrate": window.rate_kbps * 1000.0,
+                "fractionLost": 0.0 if estimator is None else estimator.loss,
+                "queueDelayMs": 0.0 if estimator is None else estimator.detector.queue_ms,
+            }
+
     def set_rate_kbps(self, rate_kbps: float) -> None:
         """Take a rate from outside."""
         with self._lock:

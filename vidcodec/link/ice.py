@@ -42,12 +42,14 @@ class IceOptions:
         servers: STUN and TURN servers, none by default: no packet leaves for a third party unasked.
         relay_only: use only the TURN server's addresses.
         gathering_timeout_s: time for those servers to answer.
+        exchange_timeout_s: time for the exchange of descriptions; the peer gathers addresses within it.
         connect_timeout_s: time from the exchange of descriptions to open channels.
     """
 
     servers: Sequence[IceServer] = ()
     relay_only: bool = False
     gathering_timeout_s: float = 2.0
+    exchange_timeout_s: float = 8.0
     connect_timeout_s: float = 8.0
 
 
@@ -142,14 +144,26 @@ def loopback_addresses() -> list[str]:
     return sorted(found)[:1] or ["127.0.0.1"]
 
 
-def reachable_address() -> str:
-    """The address other machines would reach this one by, as the routing table has it; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
+def reachable_address(listening: str = "0.0.0.0") -> str:
+    """The address other machines would reach this one by, as the routing table has it; nothing is sent.
+
+    Args:
+        listening: where it listens: `0.0.0.0` and `::` stand for any address of their own family and for none of the
+            other; an address is reached as it is.
+    """
+    probes = {
+        "0.0.0.0": (socket.AF_INET, "192.0.2.1", "127.0.0.1"),
+        "::": (socket.AF_INET6, "2001:db8::1", "::1"),
+    }
+    if listening not in probes:
+        return listening
+    family, other, own = probes[listening]
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((other, 9))
             return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"
+    except OSError:
+        return own
 
 
 def check_sdp(sdp: str) -> str:

@@ -98,7 +98,7 @@ def _read_trace(path: Path) -> Impairment:
     now, trace, last = Impairment(), [], -1.0
     for step in steps:
         at_s = step.pop("at", 0.0)
-        if not isinstance(at_s, (int, float)) or at_s <= last:
+        if not isinstance(at_s, (int, float)) or not at_s > last:
             raise InputError(f'--impair {path}: "at" has to be a number that grows from step to step')
         last = float(at_s)
         now = _changed(now, step)

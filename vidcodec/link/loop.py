@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 log = logging.getLogger("vidcodec.link")
 T = TypeVar("T")
 
+CLEAN_UP_S = 3.0
+"""A connection takes 2 s to close at most, and telling the receiver of it another."""
+
 
 class LoopThread:
     """An asyncio event loop in a daemon thread. `stop` leaves neither a task nor the thread behind."""
@@ -28,16 +31,26 @@ class LoopThread:
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """Run a coroutine on the loop and wait for its result. Never call this from the loop's own thread.
 
-        An interrupt (Ctrl-C) while waiting cancels the coroutine and is passed on.
+        An interrupt (Ctrl-C) while waiting cancels the coroutine, gives it `CLEAN_UP_S` to undo what it began, and is
+        passed on.
         """
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("this call would wait for its own thread: handlers must not block")
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        ended = threading.Event()
+
+        async def told() -> T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        future = asyncio.run_coroutine_threadsafe(told(), self.loop)
         try:
             return future.result(timeout_s)
         except (KeyboardInterrupt, concurrent.futures.TimeoutError):
-            future.cancel()
+            future.cancel()  # says nothing of when the coroutine has ended
+            ended.wait(CLEAN_UP_S)
             raise
 
     def call(self, function: Callable[..., object], *args: object) -> bool:

@@ -68,13 +68,13 @@ class ReceiverSession(Session):
         self.closed_callbacks.append(lambda closed: self.handlers.on_closed(self.link, closed))
         self._call(self.handlers.on_open, self.link, hello)
 
-    def _packets(self, packets: list[bytes], size: int) -> None:
+    def _packets(self, packets: list[bytes]) -> None:
         now_ms = clock_ms()
         for packet in packets:
             try:
                 header = Packet.from_bytes(packet).header
             except DamagedPacket as error:
-                self._complain("packet", str(error))
+                self._channels.complain("packet", str(error))
                 continue
             number = unwrap(header.number, self._newest)
             self.counters.payload_bytes_received += len(packet)
@@ -109,13 +109,13 @@ class ReceiverSession(Session):
             self._ack_timer = self.opened.get_loop().call_later(wait_ms / 1000.0, self._schedule_acks)
 
     def _acks(self, acks: Acks) -> None:
-        self._complain("ack", "the sender acknowledged frames")
+        self._channels.complain("ack", "the sender acknowledged frames")
 
     def _message(self, message: Control) -> None:
         if isinstance(message, Stats):
             self._call(self.handlers.on_stats, self.link, message.payload)
         else:
-            self._complain("role", f"{type(message).__name__.lower()} message from a sender")
+            self._channels.complain("role", f"{type(message).__name__.lower()} message from a sender")
 
     def _said_bye(self, stats: Mapping[str, Any]) -> None:
         if self.handlers.on_bye is ignore:

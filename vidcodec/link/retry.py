@@ -10,7 +10,8 @@ from vidcodec.link.options import LinkOptions, SenderHandlers
 from vidcodec.link.sender import SenderLink, connect
 from vidcodec.link.session import clock_ms
 
-ATTEMPT_S = 2.0
+EXCHANGE_S, CONNECT_S = 4.0, 2.0
+"""Of an attempt. A receiver that asks STUN servers takes up to 3 s to answer."""
 
 
 @dataclass
@@ -44,7 +45,7 @@ def reconnect(
     before, so that frame has to be a refresh.
 
     Args:
-        url, hello, options, handlers: as for `connect`; an attempt takes at most 2 s.
+        url, hello, options, handlers: as for `connect`; an attempt takes at most 6 s, 2 s of them to connect.
         timeout_s: time after which the last error is raised.
         backoff: pauses between attempts; the default goes from 0.5 to 2 s.
         stop: ends the attempts when set.
@@ -55,7 +56,12 @@ def reconnect(
         PeerError: the last attempt's, after the time is up or `stop` is set.
     """
     options = options or LinkOptions()
-    quick = replace(options.ice, connect_timeout_s=min(ATTEMPT_S, options.ice.connect_timeout_s))
+    ice = options.ice
+    quick = replace(
+        ice,
+        exchange_timeout_s=min(EXCHANGE_S, ice.exchange_timeout_s),
+        connect_timeout_s=min(CONNECT_S, ice.connect_timeout_s),
+    )
     options = replace(options, ice=quick)
     backoff = backoff or Backoff()
     stop = stop or threading.Event()

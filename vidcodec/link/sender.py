@@ -69,8 +69,8 @@ class SenderSession(Session):
             return self.refuse(error)
         self.accept(hello)
 
-    def _packets(self, packets: list[bytes], size: int) -> None:
-        self._complain("frame", "the receiver sent a frame")
+    def _packets(self, packets: list[bytes]) -> None:
+        self._channels.complain("frame", "the receiver sent a frame")
 
     def _acks(self, acks: Acks) -> None:
         now_ms = clock_ms()
@@ -112,15 +112,7 @@ class SenderSession(Session):
 
     def snapshot(self) -> dict[str, Any]:
         """Counts, window and clocks under webrtc-stats names."""
-        window, estimator = self.flow.window, self.flow.estimator
-        return self.counts() | {
-            "bytesInFlight": window.in_flight_bytes,
-            "currentRoundTripTime": window.smoothed_rtt_ms / 1000.0,
-            "availableOutgoingBitrate": window.rate_kbps * 1000.0,
-            "fractionLost": 0.0 if estimator is None else estimator.loss,
-            "queueDelayMs": 0.0 if estimator is None else estimator.detector.queue_ms,
-            "clockOffsetMs": self.offset.offset_ms,
-        }
+        return self.counts() | self.flow.figures() | {"clockOffsetMs": self.offset.offset_ms}
 
 
 class SenderLink(Link[SenderSession]):
@@ -237,9 +229,8 @@ def connect(
     check_servers(options.ice)
     loop = LoopThread("vidcodec-sender-link")
     try:
-        return loop.run(
-            _connect(loop, WhipClient(target, options.ca_file), hello, options, handlers or SenderHandlers())
-        )
+        whip = WhipClient(target, options.ca_file, options.ice.exchange_timeout_s)
+        return loop.run(_connect(loop, whip, hello, options, handlers or SenderHandlers()))
     except BaseException:
         loop.stop()
         raise
@@ -256,10 +247,10 @@ async def _connect(
         offer = await session.negotiation.offer(local)
         await session.negotiation.take_answer(await whip.offer(offer))
         peer = await session.wait_opened()
+        session.closed_callbacks.append(handlers.on_closed)
         await session.wait_compared()
     except BaseException:
         await session.finish()
         await whip.delete()
         raise
-    session.closed_callbacks.append(handlers.on_closed)
     return SenderLink(loop, session, whip, peer)

@@ -91,7 +91,7 @@ class ReceiverServer:
     @property
     def url(self) -> str:
         """What the sender connects to, token included."""
-        host = reachable_address() if self._host in ("0.0.0.0", "::") else self._host
+        host = reachable_address(self._host)
         return Target("https" if self._tls else "http", host, self._port, PATH, self.token).url
 
     @property

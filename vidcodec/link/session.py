@@ -1,4 +1,4 @@
-"""One session between two peers: two data channels, hello, heartbeat, goodbye. Lives on the event loop's thread.
+"""One session between two peers: hello, heartbeat, goodbye. Lives on the event loop's thread.
 
 `SenderSession` and `ReceiverSession` add what is theirs; the threads of the program use the facades in `sender` and
 `receiver`.
@@ -11,33 +11,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiortc import RTCDataChannel, RTCPeerConnection
-from aiortc.exceptions import InvalidStateError
+from aiortc import RTCPeerConnection
 
-from vidcodec.errors import DamagedPacket, PeerError
+from vidcodec.errors import PeerError
+from vidcodec.link.channels import Channels
 from vidcodec.link.counters import Counters
-from vidcodec.link.framing import Acks, Reassembler, parse_message
-from vidcodec.link.messages import (
-    Bye,
-    Control,
-    Hello,
-    InvalidMessage,
-    PeerRefused,
-    Ping,
-    Pong,
-    Stats,
-    from_json,
-    to_json,
-)
+from vidcodec.link.framing import Acks
+from vidcodec.link.messages import Bye, Control, Hello, PeerRefused, Ping, Pong, Stats
 from vidcodec.link.negotiation import Negotiation
 from vidcodec.link.options import Closed, LinkOptions
 from vidcodec.link.pacing import ClockOffset, Heartbeat
-from vidcodec.link.sctp import open_window, tune
 
 log = logging.getLogger("vidcodec.link")
 
 TICK_S = 0.05
-MAX_CONTROL_PER_S = 200
 FLUSH_S = 0.5
 ANSWER_S = 2.5  # an answer to a goodbye that is lost is sent again after a second or two
 
@@ -73,18 +60,11 @@ class Session(ABC):
         self._bye_arrived = asyncio.Event()
         self._bye_sent = False
         self._heartbeat = Heartbeat(clock_ms(), dead_ms=options.dead_after_ms)
-        self._reassembler = Reassembler()
-        self._control_budget = float(MAX_CONTROL_PER_S)
-        self._complained: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._frames = self._channel("frames", 0, ordered=False, maxRetransmits=0)
-        self._control = self._channel("control", 1)
-        assert pc.sctp is not None  # the channels made it
-        self._sctp = pc.sctp
-        self._cancel_sack = tune(pc.sctp)
-        self._frames.on("message", self._guarded(self._on_frames))
-        self._control.on("message", self._guarded(self._on_control))
-        self._control.on("open", self._on_open)
+        self._channels = Channels(pc, self.counters)
+        self._channels.frames.on("message", self._guarded(self._on_frames))
+        self._channels.control.on("message", self._guarded(self._on_control))
+        self._channels.control.on("open", self._on_open)
         pc.on("connectionstatechange", self._on_state)
         pc.on(
             "datachannel",
@@ -101,7 +81,7 @@ class Session(ABC):
         """The peer's hello arrived: `accept` or `refuse`."""
 
     @abstractmethod
-    def _packets(self, packets: list[bytes], size: int) -> None:
+    def _packets(self, packets: list[bytes]) -> None:
         """A whole message of packets arrived."""
 
     @abstractmethod
@@ -128,23 +108,12 @@ class Session(ABC):
 
     def send_control(self, message: Control) -> None:
         """Send one control message; ignored when the channel is gone."""
-        text = to_json(message)
-        try:
-            self._control.send(text)
-        except (InvalidStateError, ConnectionError):
-            return
-        self.counters.control_sent(len(text))
+        self._channels.send_control(message)
 
     def send_frames_message(self, datagrams: list[bytes]) -> None:
         """Send the datagrams of one message of the frames channel; ignored when the channel is gone."""
-        try:
-            open_window(self._sctp)
-            for datagram in datagrams:
-                self._frames.send(datagram)
-                self.counters.datagram_sent(len(datagram))
+        if self._channels.send_datagrams(datagrams):
             self._heartbeat.spoke(clock_ms())
-        except (InvalidStateError, ConnectionError):
-            return
 
     # Life cycle.
 
@@ -235,9 +204,6 @@ class Session(ABC):
         except PeerError as error:
             self.end(error)
 
-    def _channel(self, label: str, number: int, **settings: Any) -> RTCDataChannel:
-        return self._pc.createDataChannel(label, negotiated=True, id=number, **settings)
-
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -275,13 +241,6 @@ class Session(ABC):
         log.debug("traceback", exc_info=error)
         self.end(PeerError(f"the link itself failed ({type(error).__name__}: {error})"))
 
-    def _complain(self, kind: str, text: str) -> None:
-        """Count bad input, and log each kind of it once a session."""
-        self.counters.invalid_messages_received += 1
-        if kind not in self._complained:
-            self._complained.add(kind)
-            log.warning("dropped bad input from the peer (further ones are only counted): %s", text)
-
     def _on_open(self) -> None:
         self._heartbeat.heard(clock_ms())
         self._opened_channels()
@@ -300,24 +259,11 @@ class Session(ABC):
         self.counters.datagram_received(len(data))
         if self.closed.done() or not self.opened.done():
             return
-        try:
-            if isinstance(data, str):
-                raise DamagedPacket("text on the frames channel")
-            content = parse_message(data)
-            if isinstance(content, Acks):
-                self._acks(content)
-            elif isinstance(content, list):
-                self._packets(content, len(data))
-            else:
-                whole = self._reassembler.add(content, now_ms)
-                self.counters.messages_incomplete = self._reassembler.incomplete
-                if whole is not None:
-                    packets = parse_message(whole)
-                    if not isinstance(packets, list):
-                        raise DamagedPacket("fragments of something that is no frame")
-                    self._packets(packets, len(whole))
-        except DamagedPacket as error:
-            self._complain("frames", str(error))
+        content = self._channels.read_frames(data, now_ms)
+        if isinstance(content, Acks):
+            self._acks(content)
+        elif content is not None:
+            self._packets(content)
 
     def _on_control(self, data: bytes | str) -> None:
         now_ms = clock_ms()
@@ -325,13 +271,9 @@ class Session(ABC):
         self.counters.control_received(len(data))
         if self.closed.done():
             return
-        self._control_budget -= 1.0
-        if self._control_budget < 0.0:
-            return self._complain("flood", "more control messages than any session needs")
-        try:
-            message = from_json(data)
-        except InvalidMessage as error:
-            return self._complain("control", str(error))
+        message = self._channels.read_control(data)
+        if message is None:
+            return
         if isinstance(message, Bye):
             self._on_bye(message)
         elif isinstance(message, Ping):
@@ -340,14 +282,14 @@ class Session(ABC):
             self.offset.add(message.sent_ms, message.received_ms, message.answered_ms, now_ms)
         elif isinstance(message, Hello):
             if self.opened.done():
-                return self._complain("hello", "a second hello")
+                return self._channels.complain("hello", "a second hello")
             self._greeted(message)
         elif self.opened.done():
             if isinstance(message, Stats):
                 self.counters.stats_messages_received += 1
             self._message(message)
         else:
-            self._complain("early", "a message before hello")
+            self._channels.complain("early", "a message before hello")
 
     def _on_bye(self, bye: Bye) -> None:
         if self._peer_bye is not None:
@@ -382,8 +324,8 @@ class Session(ABC):
     async def _tick(self) -> None:
         while not self.closed.done():
             now_ms = clock_ms()
-            self._control_budget = min(self._control_budget + MAX_CONTROL_PER_S * TICK_S, MAX_CONTROL_PER_S)
-            if self._control.readyState == "open":
+            self._channels.passed(TICK_S)
+            if self._channels.are_open:
                 if self._heartbeat.dead(now_ms):
                     self.end(PeerError(f"peer is silent for {self._heartbeat.silence_ms(now_ms) / 1000.0:.1f} s"))
                     return
@@ -399,5 +341,5 @@ class Session(ABC):
             await asyncio.wait_for(self._pc.close(), 2.0)
         except (TimeoutError, asyncio.TimeoutError, ConnectionError):
             log.debug("closing the connection took too long")
-        self._cancel_sack()
+        self._channels.close()
         self.negotiation.close()

@@ -79,7 +79,20 @@ def parse_listen(listen: str) -> tuple[str, int]:
     if match is None or int(match["port"] or 0) > 65535:
         raise UsageError(f"cannot listen on {listen!r}: write HOST:PORT, for example 127.0.0.1:8443")
     port = DEFAULT_PORT if match["port"] is None else int(match["port"])
-    return match["six"] or match["host"] or "127.0.0.1", port
+    return match["six"] or _host_name(match["host"] or "127.0.0.1"), port
+
+
+def _host_name(host: str) -> str:
+    """A host that can be looked up: the resolver fails on any other in a way of its own.
+
+    Raises:
+        UsageError: a part between dots is empty or too long.
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise UsageError(f"no host's name: {host[:80]!r}; write a name or an address") from error
+    return host
 
 
 def parse_url(url: str) -> Target:
@@ -100,7 +113,7 @@ def parse_url(url: str) -> Target:
     if token:
         check_token(token)
     path = parts.path if parts.path not in ("", "/") else PATH
-    return Target(parts.scheme, parts.hostname, DEFAULT_PORT if port is None else port, path, token)
+    return Target(parts.scheme, _host_name(parts.hostname), DEFAULT_PORT if port is None else port, path, token)
 
 
 class WhipClient:

@@ -92,9 +92,7 @@ class WatchServer:
     @property
     def url(self) -> str:
         """What a viewer opens, token included."""
-        host = self._listener.host
-        host = reachable_address() if host in ("0.0.0.0", "::") else host
-        return self._target(host, PAGE).url
+        return self._target(reachable_address(self._listener.host), PAGE).url
 
     def wait(
         self,
