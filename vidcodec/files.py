@@ -14,7 +14,7 @@ from typing import BinaryIO
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.codec import Codec, Frame, load_codec, model_of
 from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
-from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
+from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError, reason_of
 from vidcodec.logs import set_up_logging
 from vidcodec.packet import Packet
 from vidcodec.replay import Replay
@@ -277,4 +277,4 @@ def _open(path: Path, mode: str) -> BinaryIO:
     try:
         return open(path, mode)  # type: ignore[return-value]
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise InputError(f"{path}: {reason_of(error)}") from error

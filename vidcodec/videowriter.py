@@ -13,7 +13,7 @@ import cv2
 import av
 
 from vidcodec.codec import Frame
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 
 T = TypeVar("T")
 ENDINGS = (".mkv", ".mp4", ".png")
@@ -115,7 +115,7 @@ class VideoWriter:
         try:
             return action()
         except (av.error.FFmpegError, OSError) as error:
-            raise InputError(f"{self.path}: {getattr(error, 'strerror', None) or error}") from error
+            raise InputError(f"{self.path}: {reason_of(error)}") from error
 
     def __enter__(self) -> "VideoWriter":
         return self

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 SETTINGS = "settings"  # name of the entry in a file's metadata
 
@@ -57,8 +57,7 @@ def load_weights(model: str, path: Path | None = None) -> Weights:
         settings = json.loads(_metadata(data).get(SETTINGS, "{}"))
         card = json.loads(file.with_suffix(".json").read_text("utf-8"))
     except (OSError, SafetensorError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise InputError(f"weights {file}: {reason}; give --weights FILE or reinstall the package") from error
+        raise InputError(f"weights {file}: {reason_of(error)}; give --weights FILE or reinstall the package") from error
     return Weights(arrays, settings, card, hashlib.sha256(data).hexdigest(), file)
 
 

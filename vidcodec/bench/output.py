@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def save(folder: Path, texts: Mapping[str, str]) -> None:
         for name, text in texts.items():
             (folder / name).write_text(text, "utf-8")
     except OSError as error:
-        raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from error
+        raise InputError(f"--out {folder}: cannot be written ({reason_of(error)})") from error
 
 
 def load_average() -> float | None:

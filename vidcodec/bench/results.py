@@ -16,7 +16,7 @@ from vidcodec.bdrate import bjontegaard
 from vidcodec.bench import latency, link, linkpackets, paper, rd, soak, speed, steady
 from vidcodec.bench.summary import by_codec_and_clip, curve_of
 from vidcodec.bench.tables import bits_words, mse_text, number, short_table, spread
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 from vidcodec.settings import parse_words
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -75,7 +75,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
 def take(source: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 
 IP_UDP_BYTES = 28
 _KEYS = {
@@ -90,7 +90,7 @@ def _read_trace(path: Path) -> Impairment:
     try:
         steps = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise InputError(f"--impair {path}: {error.strerror}; give a trace in JSON, or delay=20,loss=5") from error
+        raise InputError(f"--impair {path}: {reason_of(error)}; give a trace in JSON, or delay=20,loss=5") from error
     except ValueError as error:
         raise InputError(f"--impair {path}: not JSON ({error})") from error
     if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm"})
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
@@ -122,7 +122,7 @@ def _decoded(path: Path, cache_dir: Path) -> tuple[np.ndarray, float]:
             _store(meta_path, lambda file: file.write(json.dumps({"fps": fps}).encode()))
         except OSError as error:
             size = f"{path.name} takes {frames.nbytes / 2**20:.0f} MiB"
-            raise InputError(f"cache {cache_dir}: {error.strerror or error} ({size}); name another folder") from error
+            raise InputError(f"cache {cache_dir}: {reason_of(error)} ({size}); name another folder") from error
     frames = np.load(data_path, mmap_mode="r", allow_pickle=False)
     return frames, float(json.loads(meta_path.read_text())["fps"])
 
@@ -149,7 +149,7 @@ def read_frames(path: Path) -> tuple[np.ndarray, float]:
             fps = float(stream.average_rate or 1.0)
             pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     except (av.error.FFmpegError, IndexError, OSError) as error:
-        why = getattr(error, "strerror", None) or "no picture in it"
+        why = reason_of(error, "no picture in it")
         raise InputError(f"{path}: cannot be decoded ({why}); give a video or picture that ffmpeg reads") from error
     if not pictures or any(p.shape != pictures[0].shape for p in pictures):
         raise InputError(f"{path}: no frames, or frames of different sizes")

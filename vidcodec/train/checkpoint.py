@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 
 def save_checkpoint(path: Path, values: dict[str, Any]) -> None:
@@ -25,7 +25,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         values: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give a checkpoint") from error
+        raise InputError(f"{path}: {reason_of(error)}; give a checkpoint") from error
     except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{path}: not a readable checkpoint") from error
     return values

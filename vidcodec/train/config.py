@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 from vidcodec.networks.config import LEVELS, ModelConfig
 from vidcodec.train.data import Augmentation
 from vidcodec.train.perceptual import PerceptualConfig
@@ -125,7 +125,7 @@ def load_config(path: Path, data: Path | None = None, cache: Path | None = None)
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not text"
+        why = reason_of(error, "not text")
         raise InputError(f"--config {path}: {why}; give a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"--config {path}: not TOML: {error}") from error
