@@ -37,7 +37,8 @@ class VideoWriter:
     def __init__(self, path: str | Path, fps: float) -> None:
         self.path = Path(path)
         self.frames = 0
-        self._rate = Fraction(fps).limit_denominator(1001)
+        # A rate too low for such a fraction would be rounded to none, and a picture would have no time.
+        self._rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
         self._container: Any = None
         self._file: Any = None
         self._stream: Any = None
