@@ -58,7 +58,7 @@ def parse_impairment(text: str) -> Impairment:
     as in the one before.
 
     Raises:
-        UsageError: an unknown key, or a value out of range.
+        UsageError: an unknown key, or a value out of range; so in a trace, too.
         InputError: the file cannot be read, or is no such list.
     """
     if text.endswith(".json"):
@@ -98,8 +98,8 @@ def _read_trace(path: Path) -> Impairment:
     now, trace, last = Impairment(), [], -1.0
     for step in steps:
         at_s = step.pop("at", 0.0)
-        if not isinstance(at_s, (int, float)) or at_s <= last:
-            raise InputError(f'--impair {path}: "at" has to be a number that grows from step to step')
+        if not isinstance(at_s, (int, float)) or not at_s > last:
+            raise UsageError(f'--impair {path}: "at" has to be a number that grows from step to step')
         last = float(at_s)
         now = _changed(now, step)
         trace.append((last, now))
