@@ -77,6 +77,21 @@ def test_cache_that_cannot_be_written_raises_input_error_and_leaves_nothing(fold
         open_cache(folder, tmp_path / "file")
 
 
+@pytest.mark.parametrize("ending", [".npy", ".json"])
+def test_damaged_entry_of_the_cache_is_made_again(ending: str, folder: Path, tmp_path: Path) -> None:
+    first = [item.frames.copy() for item in open_cache(folder, tmp_path / "cache")]
+    for path in (tmp_path / "cache").glob(f"*{ending}"):
+        path.write_bytes(path.read_bytes()[:-7])
+    again = [item.frames for item in open_cache(folder, tmp_path / "cache")]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_folder_named_like_a_video_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    before = len(open_cache(folder, tmp_path / "cache"))
+    (folder / "raw.mp4").mkdir()
+    assert len(open_cache(folder, tmp_path / "cache")) == before
+
+
 @pytest.mark.parametrize("source", ["absent", "absent/*.png", "empty"])
 def test_source_without_files_raises_input_error(source: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()

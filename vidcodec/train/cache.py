@@ -91,7 +91,7 @@ def _files(source: Path) -> Iterator[Path]:
         found = [source]
     else:
         found = source.parent.glob(source.name) if source.parent.is_dir() else []
-    yield from sorted(p for p in found if p.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES)
+    yield from sorted(p for p in found if p.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES and p.is_file())
 
 
 def _list_beside(folder: Path) -> dict[str, Any]:
@@ -109,12 +109,16 @@ def _decoded(path: Path, cache_dir: Path) -> tuple[np.ndarray, float]:
     """Frames of one file, from the cache; decodes and stores them first if they are not there."""
     # By what is in it: a copy of the data under another path or with another date is not decoded and kept once more.
     digest = hashlib.sha256(f"{CACHE_VERSION}:".encode())
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError as error:
+        raise InputError(f"{path}: {reason_of(error)}; give a video or picture that can be read") from error
     stem = f"{path.stem}-{digest.hexdigest()[:16]}"
     data_path, meta_path = cache_dir / f"{stem}.npy", cache_dir / f"{stem}.json"
-    if not (data_path.is_file() and meta_path.is_file()):
+    kept = _kept(data_path, meta_path)
+    if kept is None:
         frames, fps = read_frames(path)
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
@@ -123,8 +127,19 @@ def _decoded(path: Path, cache_dir: Path) -> tuple[np.ndarray, float]:
         except OSError as error:
             size = f"{path.name} takes {frames.nbytes / 2**20:.0f} MiB"
             raise InputError(f"cache {cache_dir}: {reason_of(error)} ({size}); name another folder") from error
-    frames = np.load(data_path, mmap_mode="r", allow_pickle=False)
-    return frames, float(json.loads(meta_path.read_text())["fps"])
+        kept = _kept(data_path, meta_path)
+        if kept is None:
+            raise InputError(f"cache {cache_dir}: {data_path.name} does not come back as it was written")
+    return kept
+
+
+def _kept(data_path: Path, meta_path: Path) -> tuple[np.ndarray, float] | None:
+    """What the cache holds of a file. A damaged entry, such as a machine that stopped leaves, counts as none."""
+    try:
+        fps = float(json.loads(meta_path.read_text())["fps"])
+        return np.load(data_path, mmap_mode="r", allow_pickle=False), fps
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
 
 
 def _store(path: Path, write: Callable[[BinaryIO], object]) -> None:
