@@ -290,8 +290,10 @@ def _open(path: Path, mode: str) -> Iterator[BinaryIO]:
 
 def _refuse_same(*paths: str | Path | None) -> None:
     """Raises UsageError where two paths are of one file: what is written to one would destroy the other."""
-    found: dict[str, object] = {}
-    for path in filter(None, paths):
+    found: dict[str, str | Path] = {}
+    for path in paths:
+        if path is None:
+            continue
         other = found.setdefault(os.path.realpath(path), path)
         if other is not path:
             raise UsageError(f"{path}: is the same file as {other}; give another name")
