@@ -5,11 +5,13 @@ import os
 import resource
 import shutil
 import signal
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from videos import numbered, turn_mp4, write_video
 
 from vidcodec.errors import InputError
 from vidcodec.train.cache import item_weights, open_cache
@@ -84,6 +86,15 @@ def test_damaged_entry_of_the_cache_is_made_again(ending: str, folder: Path, tmp
         path.write_bytes(path.read_bytes()[:-7])
     again = [item.frames for item in open_cache(folder, tmp_path / "cache")]
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_faces_are_learned_as_a_call_sees_them_upright_and_of_square_pixels(tmp_path: Path) -> None:
+    turned = turn_mp4(write_video(tmp_path / "a.mp4", numbered(3), codec="libx264", pix_fmt="yuv420p"), 90)
+    wide = write_video(tmp_path / "b.mkv", numbered(3), codec="libx264", pix_fmt="yuv420p", aspect=Fraction(2))
+    assert [open_cache(path, tmp_path / "cache")[0].frames.shape[1:3] for path in (turned, wide)] == [
+        (64, 48),
+        (48, 128),
+    ]
 
 
 def test_folder_named_like_a_video_is_passed_over(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ from vidcodec.errors import InputError, reason_of
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm"})
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-CACHE_VERSION = 1  # a part of every cache key: raise it when decoding changes
+CACHE_VERSION = 1
+"""A part of every cache key: raise it when decoding changes. It was not raised when turned videos and those without
+square pixels came to be decoded as a call sees them: all others decode as before, and are most of any data. What a
+cache kept of such a video before that has to be deleted by hand."""
 
 
 @dataclass(frozen=True)
@@ -154,15 +157,22 @@ def _store(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def read_frames(path: Path) -> tuple[np.ndarray, float]:
-    """All frames of a video or picture: uint8 RGB [N, H, W, 3] and frames per second (1.0 for a picture)."""
-    import av
+    """All frames of a video or picture: uint8 RGB [N, H, W, 3] and frames per second (1.0 for a picture).
+
+    They are upright and of square pixels, as a call has them.
+    """
+    import cv2  # noqa: F401 - before PyAV, or OpenCV windows hang
+
+    import av  # isort: skip
+
+    from sender.videofile import upright
 
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             fps = float(stream.average_rate or 1.0)
-            pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            pictures = [upright(frame, stream.sample_aspect_ratio) for frame in container.decode(stream)]
     except (av.error.FFmpegError, IndexError, OSError) as error:
         why = reason_of(error, "no picture in it")
         raise InputError(f"{path}: cannot be decoded ({why}); give a video or picture that ffmpeg reads") from error
