@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidcodec.cli import add_shared, check_shared, link_options, run
-from vidcodec.errors import InputError, PeerError, VidcodecError
+from vidcodec.errors import InputError, PeerError, VidcodecError, reason_of
 from vidcodec.logs import say, say_error, set_up_logging
 from vidcodec.settings import EPILOG, naming_origins, parse
 
@@ -72,7 +72,7 @@ def read_token(token_file: str | None) -> str | None:
     try:
         return Path(token_file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
+        reason = reason_of(error, "not text")
         raise InputError(f"--token-file {token_file}: {reason}") from error
 
 

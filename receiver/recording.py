@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vidcodec.codec import FRAME_SIZE, CodecInfo
 from vidcodec.container import StreamInfo, StreamWriter
-from vidcodec.errors import DamagedPacket, InputError
+from vidcodec.errors import DamagedPacket, InputError, reason_of
 from vidcodec.packet import Packet
 from vidcodec.videowriter import VideoWriter
 
@@ -107,7 +107,7 @@ class PacketRecorder:
             self._file.flush()
         except OSError as error:
             raise InputError(
-                f"--record {path}: {error.strerror}; give a file in a folder that can be written"
+                f"--record {path}: {reason_of(error)}; give a file in a folder that can be written"
             ) from error
 
     def add(self, number: int, packet: bytes) -> None:
@@ -124,7 +124,7 @@ class PacketRecorder:
         except DamagedPacket:
             self._writer.write(None)
         except OSError as error:
-            raise InputError(f"--record {self._path}: {error.strerror}") from error
+            raise InputError(f"--record {self._path}: {reason_of(error)}") from error
         self._next = number + 1
 
     def close(self) -> None:
@@ -152,4 +152,6 @@ def write_png(path: str | os.PathLike[str], picture: Picture) -> None:
         partial.write_bytes(data.tobytes())
         partial.replace(target)
     except OSError as error:
-        raise InputError(f"--snapshot {path}: {error.strerror}; give a file in a folder that can be written") from error
+        raise InputError(
+            f"--snapshot {path}: {reason_of(error)}; give a file in a folder that can be written"
+        ) from error

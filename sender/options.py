@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 from vidcodec.settings import EPILOG
 
 DEMO_S = 10.0
@@ -175,4 +175,4 @@ def read_token(token_file: str | None) -> str | None:
     try:
         return Path(token_file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--token-file {token_file}: {getattr(error, 'strerror', None) or 'not text'}") from error
+        raise InputError(f"--token-file {token_file}: {reason_of(error, 'not text')}") from error

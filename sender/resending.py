@@ -19,7 +19,7 @@ import numpy as np
 from sender.capture import Frame, Pacer, Source
 from vidcodec.codec import FRAME_SIZE, Codec, State, model_of
 from vidcodec.container import StreamInfo, read_info, read_packets
-from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
+from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError, reason_of
 from vidcodec.packet import NUMBERS, Packet, unwrap
 from vidcodec.replay import Replay
 
@@ -98,7 +98,7 @@ class RecordedSource(Source):
                 self.info: StreamInfo = read_info(file)
                 first = next((packet for packet in read_packets(file) if packet is not None), None)
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; give a recorded .vdc") from error
+            raise InputError(f"{path}: {reason_of(error)}; give a recorded .vdc") from error
         except DamagedPacket as error:
             raise DamagedPacket(f"{path}: {error}") from error
         if first is None:

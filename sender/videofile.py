@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from sender.capture import Frame, Pacer, Source
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 DEFAULT_FPS = 30.0
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class FileSource(Source):
                     last = frame.time
                     yield at_s, upright(frame, stream.sample_aspect_ratio)
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = reason_of(error)
             raise InputError(f"{self.name}: not a readable video ({reason}); give another file") from error
 
 

@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,20 @@ def test_a_run_is_written_as_figures_and_as_a_page(tmp_path: Path, capsys: pytes
     assert json.loads((folder / "speed.json").read_text()) == {"rows": [1, 2.5]}
     assert (folder / "speed.md").read_text() == "| a page |\n"
     assert capsys.readouterr().out == "| a page |\n\n"
+
+
+def test_a_run_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    save(tmp_path, {"page.json": "first"})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))  # as on a full disk
+    try:
+        with pytest.raises(InputError, match="cannot be written"):
+            save(tmp_path, {"page.json": "second" * 100})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert (tmp_path / "page.json").read_text() == "first"
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_the_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,6 +119,36 @@ def test_error_in_the_decoder_process_reaches_the_parent_and_the_next_stream_wor
         remote.decode(spec, [b"too short"])
     frame = moving_frames(1)[0]
     assert mse(remote.decode(spec, [frame.tobytes()]).pictures[0], frame) == 0
+
+
+def test_decoder_process_that_was_killed_spoils_one_stream_and_not_the_next_ones() -> None:
+    spec, frame = StoreSpec("store", (0,), "none"), moving_frames(1)[0]
+    with RemoteDecoder() as decoder:
+        assert decoder.pid is not None
+        os.kill(decoder.pid, signal.SIGKILL)
+        with pytest.raises(VidcodecError, match="the decoder process died"):
+            decoder.decode(spec, [frame.tobytes()])
+        assert mse(decoder.decode(spec, [frame.tobytes()]).pictures[0], frame) == 0
+
+
+@dataclass(frozen=True)
+class DeadlySpec(StoreSpec):
+    """Ends its process, as the system does where memory runs out."""
+
+    def open_encoder(self, level: int, fps: float) -> Encoder:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_worker_that_was_killed_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _write_video(tmp_path / "a.mkv")
+    monkeypatch.setattr("vidcodec.bench.rd._specs", lambda options: ([DeadlySpec("deadly", (0,), "none")], []))
+    words = ["rd", "--clips", str(path), "--anchor", "deadly", "--no-cache", "--jobs", "1", "--out", str(tmp_path)]
+    assert main(words) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last == "error: bench rd: a process that measured was killed, perhaps for want of memory; run it again"
 
 
 @pytest.mark.parametrize("name", ["x264-veryfast", "vp8@2", "svtav1@4", "bicubic2x", "avif"])
@@ -293,6 +324,16 @@ def test_missing_empty_and_unreadable_clips_are_input_errors(tmp_path: Path) -> 
     (tmp_path / "text.mp4").write_text("not a video")
     with pytest.raises(InputError, match="no frame"):
         read_clip(tmp_path / "text.mp4")
+
+
+def test_two_clips_of_one_name_are_refused_and_not_mixed_up(tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        _write_video(tmp_path / folder / "a.mkv")
+    with pytest.raises(UsageError, match="rename one"):
+        find_clips([tmp_path / "one", tmp_path / "other"])
+    with pytest.raises(UsageError, match="rename one"):
+        find_clips([tmp_path / "one/a.mkv", tmp_path / "one"])
 
 
 def test_bad_commands_end_with_their_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,6 +88,22 @@ def test_folder_without_results_and_damaged_json_are_input_errors(tmp_path: Path
     assert main(command) == 3
 
 
+@pytest.mark.parametrize("name", ["rd", "paper", "speed", "steady", "latency", "calls", "soak", "link"])
+@pytest.mark.parametrize("text", ["{}", "[]", "null", '{"rows": [[1]], "columns": 3, "points": [[1]], "parts": []}'])
+def test_result_of_another_version_is_one_line(name: str, text: str, tmp_path: Path) -> None:
+    command = _project(tmp_path)
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    (tmp_path / "docs" / "results" / f"{name}.json").write_text(text)
+    assert main(command) == 3
+
+
+def test_page_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = _project(tmp_path)
+    (tmp_path / "docs").write_text("in the way")
+    assert main([*command, "--take", str(tmp_path / "out")]) == 3
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_figures_of_this_checkout_are_those_of_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
     if not (ROOT / "docs" / "results" / "rd.json").exists():
         pytest.skip("no committed results in this checkout")

@@ -183,6 +183,11 @@ def test_whole_command_on_the_bundled_clip(tmp_path: Path, capsys: pytest.Captur
     both = json.loads((tmp_path / "steady.json").read_text())
     assert list(both["parts"]) == ["endless", "rate", "precision", "drift", "low"], "other parts are kept"
     assert both["parts"]["low"][0]["gain_db"] == pytest.approx(2.0)
+    del both["parts"]["endless"][0]["late_db"]
+    (tmp_path / "steady.json").write_text(json.dumps(both))
+    assert main([*words, "--only", "low"]) == 0
+    kept = list(json.loads((tmp_path / "steady.json").read_text())["parts"])
+    assert kept == ["rate", "precision", "low"], "rows of another version: not kept"
     result["weights_sha256"], result["model"] = "0" * 64, "seed"
     (tmp_path / "steady.json").write_text(json.dumps(result))
     assert main([*words, "--only", "low"]) == 0

@@ -50,6 +50,10 @@ def test_file_cut_anywhere_gives_what_came_before_and_one_error() -> None:
         assert got == PACKETS[: len(got)]
 
 
+def head_of(fields: bytes) -> bytes:
+    return b"VDC1" + len(fields).to_bytes(2, "big") + fields
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -59,6 +63,7 @@ def test_file_cut_anywhere_gives_what_came_before_and_one_error() -> None:
         b'VDC1\x00\x3b{"fps":30,"model_id":"s","version":9,"weights_sha256":"00"}',
         b'VDC1\x00\x3c{"fps":-1,"model_id":"s","version":1,"weights_sha256":"00"} ',
         b'VDC1\x00\x3b{"fps":30,"model_id":[1],"version":1,"weights_sha256":1}   ',
+        head_of(b'{"fps":1%s,"model_id":"s","version":1,"weights_sha256":"00"}' % (b"0" * 400)),
     ],
 )
 def test_bad_head_is_damaged(head: bytes) -> None:

@@ -83,6 +83,34 @@ def test_only_a_vdc_is_written_so_that_a_video_named_twice_is_kept(
     assert "use .vdc" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_input_is_never_written_over(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = {"encode": ".vdc", "decode": ".mkv"}[command]
+    video, link = tmp_path / f"a{kind}", tmp_path / f"b{kind}"
+    video.write_bytes(SAMPLE.read_bytes())
+    link.symlink_to(video)
+    for other in (video, link, tmp_path / "." / video.name):
+        assert main([command, str(video), str(other)]) == 2
+        assert "is the same file as" in capsys.readouterr().err
+    assert video.read_bytes() == SAMPLE.read_bytes()
+
+
+def test_report_does_not_replace_the_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = str(tmp_path / "x.vdc")
+    assert main(["encode", "sample", stream, "--model", "seed", "--report", stream]) == 2
+    assert "is the same file as" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("which", ["stream", "report"])
+def test_full_disk_is_one_line_and_status_3(which: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = {"stream": tmp_path / "x.vdc", "report": tmp_path / "r.json"}
+    paths[which].symlink_to("/dev/full")
+    words = ["encode", "sample", str(paths["stream"]), "--model", "seed", "--frames", "2", "--crop", "center"]
+    assert main([*words, "--report", str(paths["report"])]) == 3
+    assert capsys.readouterr().err == f"error: {paths[which]}: No space left on device\n"
+
+
 def test_report_that_cannot_be_written_is_said_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +126,22 @@ def test_stream_of_other_weights_is_not_called_damaged(tmp_path: Path, capsys: p
     for words in (["info", str(stream)], ["decode", str(stream), str(tmp_path / "x.mkv")]):
         assert main(words) == 3
         assert "made with other weights of model 'seed'; give --weights FILE" in capsys.readouterr().err
+
+
+def test_stream_of_a_model_that_is_not_here_is_no_fault_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = tmp_path / "x.vdc"
+    with stream.open("wb") as file:
+        StreamWriter(file, StreamInfo("later-1", "0" * 64, 30.0))
+    for words in (["info", str(stream)], ["decode", str(stream), str(tmp_path / "x.mkv")]):
+        assert main(words) == 3
+        assert f"{stream}: made with model 'later-1'" in capsys.readouterr().err
+
+
+def test_more_threads_than_torch_survives_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "x.vdc", "--threads", "100000"]) == 2
+    assert "--threads 100000" in capsys.readouterr().err
 
 
 def test_stream_without_a_frame_is_said_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

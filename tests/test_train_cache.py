@@ -5,11 +5,13 @@ import os
 import resource
 import shutil
 import signal
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from videos import numbered, turn_mp4, write_video
 
 from vidcodec.errors import InputError
 from vidcodec.train.cache import item_weights, open_cache
@@ -75,6 +77,30 @@ def test_cache_that_cannot_be_written_raises_input_error_and_leaves_nothing(fold
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"cache .*file"):
         open_cache(folder, tmp_path / "file")
+
+
+@pytest.mark.parametrize("ending", [".npy", ".json"])
+def test_damaged_entry_of_the_cache_is_made_again(ending: str, folder: Path, tmp_path: Path) -> None:
+    first = [item.frames.copy() for item in open_cache(folder, tmp_path / "cache")]
+    for path in (tmp_path / "cache").glob(f"*{ending}"):
+        path.write_bytes(path.read_bytes()[:-7])
+    again = [item.frames for item in open_cache(folder, tmp_path / "cache")]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_faces_are_learned_as_a_call_sees_them_upright_and_of_square_pixels(tmp_path: Path) -> None:
+    turned = turn_mp4(write_video(tmp_path / "a.mp4", numbered(3), codec="libx264", pix_fmt="yuv420p"), 90)
+    wide = write_video(tmp_path / "b.mkv", numbered(3), codec="libx264", pix_fmt="yuv420p", aspect=Fraction(2))
+    assert [open_cache(path, tmp_path / "cache")[0].frames.shape[1:3] for path in (turned, wide)] == [
+        (64, 48),
+        (48, 128),
+    ]
+
+
+def test_folder_named_like_a_video_is_passed_over(folder: Path, tmp_path: Path) -> None:
+    before = len(open_cache(folder, tmp_path / "cache"))
+    (folder / "raw.mp4").mkdir()
+    assert len(open_cache(folder, tmp_path / "cache")) == before
 
 
 @pytest.mark.parametrize("source", ["absent", "absent/*.png", "empty"])

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -73,6 +74,79 @@ def test_killed_run_goes_on_from_its_checkpoint(pictures: Path, tmp_path: Path) 
     assert load_checkpoint(tmp_path / "run/last.pt")["step"] == 4
 
 
+def test_run_killed_after_a_score_knows_the_score_when_it_goes_on(pictures: Path, tmp_path: Path) -> None:
+    def killed(line: str) -> None:
+        if "done" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config_for(pictures), tmp_path / "run", killed).train()
+    again = Trainer(config_for(pictures), tmp_path / "run", lambda line: None)
+    assert (again.step, again.best) == (4, load_checkpoint(tmp_path / "run/best.pt")["score"])
+
+
+def test_kill_loses_no_more_than_was_promised_where_stages_are_short(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = count(step=10)
+    monkeypatch.setattr("vidcodec.train.loop.time.monotonic", lambda: float(next(ticks)))
+    stages = tuple(replace(STAGE, steps=1, name=str(number)) for number in range(9))
+
+    def killed(line: str) -> None:
+        if line.startswith("stage 7"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config_for(pictures, stages=stages, score=ScoreConfig(every=99)), tmp_path / "run", killed).train()
+    assert load_checkpoint(tmp_path / "run/last.pt")["step"] >= 5
+
+
+def test_run_of_another_model_is_refused_in_one_line(pictures: Path, tmp_path: Path) -> None:
+    Trainer(config_for(pictures), tmp_path / "run", lambda line: None).train()
+    other = config_for(pictures, model=replace(TINY, width=24))
+    with pytest.raises(InputError, match=r"last\.pt: of a model of other sizes") as caught:
+        Trainer(other, tmp_path / "run", lambda line: None)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "run/best.pt").replace(tmp_path / "run/last.pt")
+    with pytest.raises(InputError, match=r"last\.pt"):
+        Trainer(config_for(pictures), tmp_path / "run", lambda line: None)
+
+
+def test_run_that_cannot_be_written_raises_input_error(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file/run"):
+        with pytest.raises(InputError, match="cannot be written"):
+            Trainer(config_for(pictures), folder, lambda line: None)
+    (tmp_path / "last.pt").mkdir()
+    with pytest.raises(InputError, match=r"last\.pt: cannot be written"):
+        save_checkpoint(tmp_path / "last.pt", {"step": 1})
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_schedule_without_data_is_a_usage_error(pictures: Path, tmp_path: Path) -> None:
+    config = config_for(pictures)
+    config = replace(config, data=replace(config.data, pictures=()))
+    with pytest.raises(UsageError, match="no videos and no pictures"):
+        Trainer(config, tmp_path / "run", lambda line: None).train()
+
+
+def test_export_says_what_is_wrong_before_the_work(pictures: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    Trainer(config_for(pictures), run, lambda line: None).train()
+    (tmp_path / "file").write_text("in the way")
+    words = ["--export", str(run), "--out"]
+    assert main([*words, str(tmp_path / "file/s")]) == 3 and "--out" in capsys.readouterr().err
+    assert main([*words, "."]) == 2 and "--out" in capsys.readouterr().err
+    words.append(str(tmp_path / "s"))
+    (run / "config.json").write_text("{")
+    assert main(words) == 3 and "config.json" in capsys.readouterr().err
+    (run / "config.json").unlink()
+    assert main(words) == 3 and "config.json: No such file" in capsys.readouterr().err
+    (run / "last.pt").replace(run / "best.pt")
+    (run / "config.json").write_text('{"data": {"videos": [], "pictures": []}}')
+    assert main(words) == 3 and "not of a run of this version" in capsys.readouterr().err
+
+
 def test_training_lowers_the_loss_on_one_picture(pictures: Path, tmp_path: Path) -> None:
     stage = replace(STAGE, steps=40, lr=3e-3, lr_end=3e-3, quality_low=30.0, quality_high=30.0, quality_wander=0.0)
     trainer = Trainer(config_for(pictures, stages=(stage,), score=ScoreConfig(every=5)), tmp_path / "run", print)
@@ -114,6 +188,12 @@ def test_tables_fitted_anew_code_with_the_same_networks(pictures: Path, tmp_path
     assert changed and all(name.startswith("tables.") for name in changed)
     packet, state = codec.encode(moving_face(1)[0], codec.blank_state(), 20)
     assert np.array_equal(codec.decode(packet, codec.blank_state())[0], state.picture)
+    for model_id, following in (("s-5-t9", "s-5-t10"), ("s-test-5", "s-test-5-t2")):
+        card = json.loads((tmp_path / "anew.json").read_text())
+        (tmp_path / "anew.json").write_text(json.dumps({**card, "model_id": model_id}))
+        words[1] = str(tmp_path / "anew.safetensors")
+        assert main([*words, "--out", str(tmp_path / "s-1.5")]) == 0
+        assert json.loads((tmp_path / "s-1.5.json").read_text())["model_id"] == following
 
 
 def test_deeper_model_keeps_what_a_shallow_one_learned() -> None:
@@ -145,7 +225,29 @@ def test_what_draws_the_curves_is_missed_before_the_first_step(
         Trainer(config_for(pictures), tmp_path / "run", print)
 
 
-@pytest.mark.parametrize("text", ["stage = 3", "[[stage]]\nsteps = 5\nspeed = 2", "seed = 1"])
+STEPS = "[[stage]]\nsteps = 5\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stage = 3",
+        f"{STEPS}speed = 2",
+        "seed = 1",
+        f'{STEPS}crop = "64"',
+        f"{STEPS}lengths = [6]",
+        f"{STEPS}lengths = [0, 6]",
+        f'autocast = "fp16"\n{STEPS}',
+        f'device = "gpu"\n{STEPS}',
+        f"threads = 0\n{STEPS}",
+        f"{STEPS}[score]\nevery = 0",
+        f"{STEPS}[score]\nqualities = []",
+        f'{STEPS}[data]\nvideos = "takes"',
+        f"{STEPS}[data]\nvideos = [3]",
+        f'{STEPS}[model]\nwidth = "64"',
+        f"model = 3\n{STEPS}",
+    ],
+)
 def test_wrong_schedule_raises_usage_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(UsageError):

@@ -31,6 +31,14 @@ def test_mkv_gives_the_very_pixels_back(tmp_path: Path) -> None:
     assert np.array_equal(np.stack(read(tmp_path / "a.mkv")), np.stack(written))
 
 
+def test_rate_too_low_for_any_video_still_gives_the_pixels_back(tmp_path: Path) -> None:
+    written = pictures(2)
+    with VideoWriter(tmp_path / "a.mkv", 1e-9) as writer:
+        for picture in written:
+            writer.write(picture)
+    assert np.array_equal(np.stack(read(tmp_path / "a.mkv")), np.stack(written))
+
+
 def test_png_numbers_its_files_and_keeps_the_pixels(tmp_path: Path) -> None:
     written = pictures(2)
     with VideoWriter(tmp_path / "face.png", 30) as writer:

@@ -98,6 +98,9 @@ BYE_TIMEOUT_S = 6.0
 MOST_KBPS = 1e6
 """Raw pictures take less at any frame rate that a camera has, and other codecs take no larger number."""
 
+MOST_THREADS = 1024
+"""No machine is better off with more; torch ends the process where the system refuses some of them."""
+
 ENDINGS = {"record": (".mkv", ".mp4", ".vdc"), "snapshot": (".png",)}
 
 
@@ -148,6 +151,8 @@ def check_shared(options: argparse.Namespace) -> None:
             raise UsageError(f"--{name} {value:g}: must be above zero")
     if (getattr(options, "bitrate", None) or 0) > MOST_KBPS:
         raise UsageError(f"--bitrate {options.bitrate:g}: is in kbit/s and at most {MOST_KBPS:g}")
+    if (getattr(options, "threads", None) or 0) > MOST_THREADS:
+        raise UsageError(f"--threads {options.threads}: at most {MOST_THREADS}")
     if getattr(options, "quality", None) is not None:
         if options.quality < 0:
             raise UsageError(f"--quality {options.quality}: must be 0 or more")

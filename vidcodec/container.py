@@ -74,7 +74,7 @@ def read_info(file: BinaryIO) -> StreamInfo:
             fps=float(fields["fps"]),
             version=fields["version"],
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DamagedPacket("the header of the .vdc file is damaged") from error
     if info.version != BITSTREAM_VERSION:
         raise DamagedPacket(f"bitstream version {info.version!r}: this program reads version {BITSTREAM_VERSION}")

@@ -49,3 +49,10 @@ class MissingReference(DamagedPacket):
 
     The receiver lost (or never had) that frame: try another retained state, or ask for a refresh.
     """
+
+
+def reason_of(error: BaseException, otherwise: str = "") -> str:
+    """Why something failed, in a few words for an error's line: the system's own, without the number and the file's
+    name that Python puts around them; of errors that have none `otherwise`, or the first line of what they say."""
+    said = getattr(error, "strerror", None) or otherwise or str(error).strip()
+    return str(said).splitlines()[0] if said else type(error).__name__

@@ -5,16 +5,17 @@ These are commands: they stand above everything else, so they may use the sender
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.codec import Codec, Frame, load_codec, model_of
+from vidcodec.codec import MODELS, Codec, Frame, load_codec, model_of
 from vidcodec.container import StreamInfo, StreamWriter, read_info, read_packets
-from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError
+from vidcodec.errors import DamagedPacket, InputError, MissingReference, UsageError, reason_of
 from vidcodec.logs import set_up_logging
 from vidcodec.packet import NUMBERS, Packet
 from vidcodec.replay import Replay
@@ -77,6 +78,7 @@ def _encode(options: argparse.Namespace) -> int:
     # A name in the wrong place would be written over: the video itself, where it was given twice.
     if options.out.suffix.lower() != ENDING:
         raise UsageError(f"{options.out}: cannot write {options.out.suffix or 'a file without ending'}; use {ENDING}")
+    _refuse_same(options.source, options.out, options.report)
     check_writable(options.report, "--report")
     if not 0 <= options.gop < float("inf"):
         raise UsageError(f"--gop {options.gop:g}: must be 0 or more seconds")
@@ -146,6 +148,7 @@ def decode_main(argv: Sequence[str] | None) -> int:
 def _decode(options: argparse.Namespace) -> int:
     from vidcodec.videowriter import VideoWriter
 
+    _refuse_same(options.source, options.out)
     frozen = 0
     with _open(options.source, "rb") as file:
         info = _named_info(options.source, file)
@@ -268,8 +271,10 @@ def _codec_of(options: argparse.Namespace, info: StreamInfo) -> Codec:
     """The codec that made a stream. With other weights the first packet would look damaged.
 
     Raises:
-        InputError: the weights at hand are others.
+        InputError: there is no such model here, or the weights at hand are others.
     """
+    if model_of(info.model_id) not in MODELS:
+        raise InputError(f"{options.source}: made with model {info.model_id!r}, which this version does not have")
     codec = _codec(options, info.model_id)
     if codec.info.weights_sha256 != info.weights_sha256:
         raise InputError(f"{options.source}: made with other weights of model {info.model_id!r}; give --weights FILE")
@@ -290,8 +295,22 @@ def _naming(path: Path) -> Iterator[None]:
         raise DamagedPacket(f"{path}: {error}") from error
 
 
-def _open(path: Path, mode: str) -> BinaryIO:
+@contextmanager
+def _open(path: Path, mode: str) -> Iterator[BinaryIO]:
+    """A file whose every refusal, a disk that is full among them, is said with its name."""
     try:
-        return open(path, mode)  # type: ignore[return-value]
+        with open(path, mode) as file:
+            yield cast(BinaryIO, file)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise InputError(f"{path}: {reason_of(error)}") from error
+
+
+def _refuse_same(*paths: str | Path | None) -> None:
+    """Raises UsageError where two paths are of one file: what is written to one would destroy the other."""
+    found: dict[str, str | Path] = {}
+    for path in paths:
+        if path is None:
+            continue
+        other = found.setdefault(os.path.realpath(path), path)
+        if other is not path:
+            raise UsageError(f"{path}: is the same file as {other}; give another name")

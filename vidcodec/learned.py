@@ -39,7 +39,7 @@ from vidcodec.networks.search import luma, motion_price, search
 from vidcodec.networks.symbols import DecodePort, EncodePort, FrameSymbols, walk, with_side
 from vidcodec.networks.tables import read_tables
 from vidcodec.packet import Header, Packet, checksum
-from vidcodec.weights import load_weights
+from vidcodec.weights import Weights, load_weights
 
 _LOG = logging.getLogger(__name__)
 
@@ -127,9 +127,15 @@ class LearnedCodec(Codec):
             UsageError: the device or precision is not to be had here.
             InputError: the weights cannot be read or do not fit.
         """
+        return cls.of(load_weights(model, weights), device, precision, threads)
+
+    @classmethod
+    def of(
+        cls, loaded: Weights, device: str = "auto", precision: str = "auto", threads: int | None = None
+    ) -> LearnedCodec:
+        """`load` of weights that are read already."""
         where, dtype = choose_device(device, precision)
         limit_threads(threads)
-        loaded = load_weights(model, weights)
         try:
             # Weights that do not say were made before there was a choice.
             sizes = ModelConfig.from_dict({"sharp_motion": False, "least_change": 0.0, **loaded.settings["sizes"]})

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 Frame = NDArray[np.uint8]
 
@@ -150,5 +150,5 @@ def load_lpips() -> Lpips:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"LPIPS weights {path}: {error.strerror}") from error
+        raise InputError(f"LPIPS weights {path}: {reason_of(error)}") from error
     return Lpips(data)

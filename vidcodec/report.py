@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 STAGES = ("capture", "crop", "encode", "network", "decode", "display", "total")
 
@@ -136,7 +136,7 @@ def check_writable(path: str | None, option: str) -> None:
         if not existed:
             target.unlink()
     except OSError as error:
-        raise InputError(f"{option} {path}: {error.strerror}; give a file in a folder that can be written") from error
+        raise InputError(f"{option} {path}: {reason_of(error)}; give a file in a folder that can be written") from error
 
 
 def write_report(report: Report, path: str | Path) -> None:
@@ -152,4 +152,4 @@ def write_report(report: Report, path: str | Path) -> None:
         partial.write_text(report.to_json(), "utf-8")
         partial.replace(target)
     except OSError as error:
-        raise InputError(f"--report {path}: {error.strerror}; give a file in a folder that can be written") from error
+        raise InputError(f"--report {path}: {reason_of(error)}; give a file in a folder that can be written") from error

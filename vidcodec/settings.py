@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 from vidcodec.logs import set_up_logging
 
 PREFIX = "VIDCODEC_"
@@ -215,7 +215,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise InputError(f"--config {path}: {error.strerror}; give a TOML file") from error
+        raise InputError(f"--config {path}: {reason_of(error)}; give a TOML file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"--config {path}: not text; give a TOML file") from error
     except tomllib.TOMLDecodeError as error:

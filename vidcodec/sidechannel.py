@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.codec import FRAME_SIZE
-from vidcodec.errors import PeerError
+from vidcodec.errors import PeerError, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class SideReceiver:
         try:
             self._connection = Client(path, authkey=bytes.fromhex(key))
         except Exception as error:  # sockets, keys and paths fail in many ways, and mean the same here
-            why = getattr(error, "strerror", None) or error
+            why = reason_of(error)
             raise PeerError(f"the sender's local channel does not answer ({why}); start both by --loopback") from error
         self._changed = threading.Condition()
         self._pictures: OrderedDict[int, SidePictures] = OrderedDict()

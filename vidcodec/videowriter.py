@@ -13,7 +13,7 @@ import cv2
 import av
 
 from vidcodec.codec import Frame
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 
 T = TypeVar("T")
 ENDINGS = (".mkv", ".mp4", ".png")
@@ -37,7 +37,8 @@ class VideoWriter:
     def __init__(self, path: str | Path, fps: float) -> None:
         self.path = Path(path)
         self.frames = 0
-        self._rate = Fraction(fps).limit_denominator(1001)
+        # A rate too low for such a fraction would be rounded to none, and a picture would have no time.
+        self._rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
         self._container: Any = None
         self._file: Any = None
         self._stream: Any = None
@@ -115,7 +116,7 @@ class VideoWriter:
         try:
             return action()
         except (av.error.FFmpegError, OSError) as error:
-            raise InputError(f"{self.path}: {getattr(error, 'strerror', None) or error}") from error
+            raise InputError(f"{self.path}: {reason_of(error)}") from error
 
     def __enter__(self) -> "VideoWriter":
         return self

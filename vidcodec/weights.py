@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 SETTINGS = "settings"  # name of the entry in a file's metadata
 
@@ -51,14 +51,19 @@ def load_weights(model: str, path: Path | None = None) -> Weights:
     from safetensors.numpy import load
 
     file = path or weights_dir() / f"{model}.safetensors"
+    at = file
     try:
-        data = file.read_bytes()
+        data = at.read_bytes()
         arrays = load(data)
         settings = json.loads(_metadata(data).get(SETTINGS, "{}"))
-        card = json.loads(file.with_suffix(".json").read_text("utf-8"))
+        at = file.with_suffix(".json")
+        card = json.loads(at.read_text("utf-8"))
+    except KeyError as error:  # what safetensors says of a type that numpy lacks
+        raise InputError(
+            f"weights {at}: holds {error.args[0]}, which is no type of ours; give other weights"
+        ) from error
     except (OSError, SafetensorError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise InputError(f"weights {file}: {reason}; give --weights FILE or reinstall the package") from error
+        raise InputError(f"weights {at}: {reason_of(error)}; give --weights FILE or reinstall the package") from error
     return Weights(arrays, settings, card, hashlib.sha256(data).hexdigest(), file)
 
 
@@ -75,17 +80,24 @@ def save_weights(
     card: Mapping[str, Any],
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write weights, with their settings, and card so that a reader never sees half a file."""
+    """Write weights, with their settings, and card so that a reader never sees half a file.
+
+    Raises:
+        InputError: they cannot be written.
+    """
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     data = save(contiguous, {SETTINGS: json.dumps(settings)} if settings else None)
     full_card = {**card, "sha256": hashlib.sha256(data).hexdigest()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    for target, content in (
-        (file, data),
-        (file.with_suffix(".json"), json.dumps(full_card, indent=2).encode() + b"\n"),
-    ):
-        partial = target.with_name(target.name + ".partial")
-        partial.write_bytes(content)
-        partial.replace(target)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for target, content in (
+            (file, data),
+            (file.with_suffix(".json"), json.dumps(full_card, indent=2).encode() + b"\n"),
+        ):
+            partial = target.with_name(target.name + ".partial")
+            partial.write_bytes(content)
+            partial.replace(target)
+    except OSError as error:
+        raise InputError(f"weights {file}: cannot be written ({reason_of(error)})") from error

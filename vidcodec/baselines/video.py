@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vidcodec import colour
 from vidcodec.baselines.scheduling import same_scheduling
 from vidcodec.baselines.settings import Options, VideoSettings
-from vidcodec.errors import UsageError, VidcodecError
+from vidcodec.errors import UsageError, VidcodecError, reason_of
 
 Frame = NDArray[np.uint8]
 
@@ -69,7 +69,7 @@ class VideoEncoder:
             with same_scheduling():
                 context.open()
         except (self._av.FFmpegError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
+            why = reason_of(error)
             raise UsageError(f"{settings.name} cannot start ({settings.encoder}): {why}") from error
         self._context = context
         self._number = 0

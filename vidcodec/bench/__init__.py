@@ -26,8 +26,10 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one benchmark; `argv` is what follows `bench`."""
     import sys
+    from concurrent.futures import BrokenExecutor
 
     from vidcodec.cli import run
+    from vidcodec.errors import VidcodecError
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -40,4 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: bench {name}: no such benchmark; choose from {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     module = import_module(f"vidcodec.bench.{name}")
-    return run(module.main, arguments[1:])
+
+    def body(words: Sequence[str] | None) -> int:
+        try:
+            return int(module.main(words))
+        except BrokenExecutor as error:
+            raise VidcodecError(
+                f"bench {name}: a process that measured was killed, perhaps for want of memory; run it again"
+            ) from error
+
+    return run(body, arguments[1:])

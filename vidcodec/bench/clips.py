@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.codec import FRAME_SIZE
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, UsageError
 
 Frame = NDArray[np.uint8]
 
@@ -43,6 +43,7 @@ def find_clips(sources: Sequence[str | Path]) -> list[Path]:
 
     Raises:
         InputError: nothing there, or a folder without a video.
+        UsageError: two files of one name; figures are kept by it.
     """
     paths: list[Path] = []
     for source in map(Path, sources):
@@ -55,6 +56,10 @@ def find_clips(sources: Sequence[str | Path]) -> list[Path]:
             paths.append(source)
         else:
             raise InputError(f"clips {source}: no such file or folder")
+    named: dict[str, Path] = {}
+    for path in paths:
+        if (other := named.setdefault(path.stem, path)) is not path:
+            raise UsageError(f"clips {other} and {path}: figures are kept by name, and these have one; rename one")
     return paths
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,8 @@ def read_run(folder: Path, name: str) -> dict[str, Any]:
 
 
 def save(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write texts, by the name of their file, into a folder that is made where there is none.
+    """Write texts, by the name of their file, into a folder that is made where there is none; a kill leaves of each
+    the old one or the new one.
 
     Raises:
         InputError: the folder cannot be written.
@@ -63,9 +64,11 @@ def save(folder: Path, texts: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (folder / name).write_text(text, "utf-8")
+            partial = folder / f"{name}.partial"
+            partial.write_text(text, "utf-8")
+            partial.replace(folder / name)
     except OSError as error:
-        raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from error
+        raise InputError(f"--out {folder}: cannot be written ({reason_of(error)})") from error
 
 
 def load_average() -> float | None:

@@ -31,7 +31,7 @@ from vidcodec.bench.processes import Processes, child_of, members, resident_mib
 from vidcodec.bench.tables import number, table
 from vidcodec.bench.viewers import Browser, Nobody, Reader, Stuck, find_browser
 from vidcodec.cli import add_shared, check_shared
-from vidcodec.errors import PeerError, UsageError
+from vidcodec.errors import PeerError, UsageError, reason_of
 from vidcodec.settings import parse_words, without_options
 
 VIEWERS: dict[str, tuple[str, Callable[[], Nobody]]] = {
@@ -194,7 +194,7 @@ class RunningCall:
             connection.request("GET", at.path)
             text = connection.getresponse().read().decode()
         except OSError as error:
-            raise PeerError(f"the call ended before its turns ({error.strerror or error})") from error
+            raise PeerError(f"the call ended before its turns ({reason_of(error)})") from error
         finally:
             connection.close()
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))

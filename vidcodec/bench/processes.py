@@ -2,8 +2,14 @@
 
 import os
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+
+
+def end_on_interrupt() -> None:
+    """In a process that works for another one: Ctrl-C, which the terminal sends to both, ends it without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def child_of(parent: int) -> int | None:

@@ -22,6 +22,7 @@ from vidcodec.bench.lookstable import looks_json, looks_rows, looks_table
 from vidcodec.bench.measure import Point, measure
 from vidcodec.bench.output import add_out, save
 from vidcodec.bench.plots import plot_clip, plot_means
+from vidcodec.bench.processes import end_on_interrupt
 from vidcodec.bench.remote import RemoteDecoder
 from vidcodec.bench.summary import MSE_MARKS, RATE_MARKS_KBPS, clip_deltas, summarise, to_json
 from vidcodec.bench.tables import clip_table, rd_table
@@ -221,6 +222,7 @@ def _start_worker(parent: int) -> None:
     """One thread for OpenCV and torch (`--jobs` says how many cores work), and no life after the parent's."""
     import cv2
 
+    end_on_interrupt()
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.bench.coders import Spec
+from vidcodec.bench.processes import end_on_interrupt
 from vidcodec.errors import VidcodecError
 
 Frame = NDArray[np.uint8]
@@ -33,6 +34,9 @@ class RemoteDecoder:
     """Decodes packet lists in another process. Use as a context manager."""
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name="decoder")
@@ -43,12 +47,15 @@ class RemoteDecoder:
         """Decode a stream from its first packet.
 
         Raises:
-            VidcodecError: what the decoder raised, as its message, or that the process died.
+            VidcodecError: what the decoder raised, as its message, or that the process died. The next stream gets
+                another process.
         """
         try:
             self._pipe.send((spec, packets))
             answer: Any = self._pipe.recv()
         except (EOFError, OSError) as error:
+            self.close()
+            self._start()
             raise VidcodecError(f"{spec.name}: the decoder process died ({type(error).__name__})") from error
         if isinstance(answer, str):
             raise VidcodecError(f"{spec.name}: the decoder process says: {answer}")
@@ -75,11 +82,12 @@ def _serve(pipe: Connection) -> None:
     """The process: answer each (spec, packets) with `Decoded` or a line of text."""
     import cv2
 
+    end_on_interrupt()
     cv2.setNumThreads(1)
     while True:
         try:
             spec, packets = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
         answer: Decoded | str
         try:
@@ -88,7 +96,7 @@ def _serve(pipe: Connection) -> None:
             answer = f"{type(error).__name__}: {error}"
         try:
             pipe.send(answer)
-        except (BrokenPipeError, KeyboardInterrupt):
+        except BrokenPipeError:
             return
 
 

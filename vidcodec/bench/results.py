@@ -8,7 +8,8 @@ import argparse
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vidcodec.bdrate import bjontegaard
 from vidcodec.bench import latency, link, linkpackets, paper, rd, soak, speed, steady
 from vidcodec.bench.summary import by_codec_and_clip, curve_of
 from vidcodec.bench.tables import bits_words, mse_text, number, short_table, spread
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 from vidcodec.settings import parse_words
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -66,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("up to date")
         return 0
     for path in stale:
-        path.write_text(pages[path], "utf-8")
+        with _writing(path):
+            path.write_text(pages[path], "utf-8")
         print(f"written: {path}")
     return 0
 
@@ -75,7 +77,24 @@ def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({reason_of(error)})") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason_of(error)})") from error
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Raises InputError where a result does not hold what a page is made of."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(f"{name}.json: not of this version ({error}); run 'bench {name}' again") from error
 
 
 def take(source: Path, folder: Path) -> None:
@@ -87,9 +106,10 @@ def take(source: Path, folder: Path) -> None:
     found = [source / name for name in TAKEN if (source / name).exists()]
     if not found:
         raise InputError(f"--take {source}: none of {', '.join(TAKEN)} in there")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in found:
-        shutil.copyfile(path, folder / path.name)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in found:
+            shutil.copyfile(path, folder / path.name)
 
 
 def read_results(folder: Path) -> dict[str, Result]:
@@ -139,12 +159,10 @@ def against(result: Result, codec: str, anchor: str) -> list[float]:
 def readme_block(results: dict[str, Result]) -> str:
     """What the README says about quality, rate, time and delay."""
     parts = []
-    if "rd" in results:
-        parts.append(_rd_words(results["rd"]))
-    if "paper" in results:
-        parts.append(_paper_words(results["paper"]))
-    if "latency" in results:
-        parts.append(_latency_words(results["latency"]))
+    for name, write in (("rd", _rd_words), ("paper", _paper_words), ("latency", _latency_words)):
+        if name in results:
+            with _reading(name):
+                parts.append(write(results[name]))
     parts.append("Every figure, setting and clip: [docs/results.md](docs/results.md).\n")
     return "\n".join(parts)
 
@@ -241,10 +259,8 @@ def page(results: dict[str, Result]) -> str:
     text = ""
     for name, (title, write) in writers.items():
         if name in results:
-            try:
+            with _reading(name):
                 text += f"{title}{write(results[name]).rstrip()}\n{plots.get(name, '')}\n"
-            except (KeyError, TypeError) as error:
-                raise InputError(f"{name}.json: not of this version ({error}); run 'bench {name}' again") from error
     return f"{head}{_contents(text)}\n{taken}{text.rstrip()}\n"
 
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = _code(options, coded, console) if coded else {}
     result["weights_sha256"] = found.pop("weights_sha256", None) or kept.get("weights_sha256")
     if all(kept.get(key) == result[key] for key in ("model", "weights_sha256")):
-        result["parts"].update(kept.get("parts", {}))
+        result["parts"].update(_of_this_version(kept.get("parts")))
     if "precision" in found:  # each pair is a run of its own: another one does not make it void
         found["precision"] = _merged(result["parts"].get("precision", []), found["precision"])
     result["parts"].update(found)
@@ -173,6 +173,18 @@ def _merged(kept: Sequence[Row], found: Sequence[Row]) -> list[Row]:
 
     rows = {key(row): row for row in (*kept, *found)}
     return [rows[at] for at in sorted(rows)]
+
+
+def _of_this_version(parts: Any) -> dict[str, list[Row]]:
+    """The parts of an earlier run whose rows say what a page needs; others have to be measured again."""
+    found = {}
+    for part, rows in parts.items() if isinstance(parts, dict) else ():
+        try:
+            markdown({"model": "", "parts": {part: rows}, "targets": targets({part: rows})})
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            continue
+        found[part] = rows
+    return found
 
 
 def _plain(value: Any) -> Any:

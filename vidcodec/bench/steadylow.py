@@ -20,7 +20,7 @@ import numpy as np
 from vidcodec.bdrate import Curve
 from vidcodec.bench.measure import Point
 from vidcodec.bench.summary import by_codec_and_clip, curve_of
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 from vidcodec.metrics import psnr_db
 
 LOW_KBPS = 20.0
@@ -66,7 +66,7 @@ def read_rd(path: Path) -> list[Point]:
         columns = result["columns"]
         return [Point.from_json(dict(zip(columns, row, strict=True))) for row in result["points"]]
     except OSError as error:
-        raise InputError(f"--rd {path}: cannot be read ({error.strerror}); run 'bench rd' first") from error
+        raise InputError(f"--rd {path}: cannot be read ({reason_of(error)}); run 'bench rd' first") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"--rd {path}: no result of 'bench rd' ({error})") from error
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 
 IP_UDP_BYTES = 28
 _KEYS = {
@@ -58,7 +58,7 @@ def parse_impairment(text: str) -> Impairment:
     as in the one before.
 
     Raises:
-        UsageError: an unknown key, or a value out of range.
+        UsageError: an unknown key, or a value out of range; so in a trace, too.
         InputError: the file cannot be read, or is no such list.
     """
     if text.endswith(".json"):
@@ -90,7 +90,7 @@ def _read_trace(path: Path) -> Impairment:
     try:
         steps = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise InputError(f"--impair {path}: {error.strerror}; give a trace in JSON, or delay=20,loss=5") from error
+        raise InputError(f"--impair {path}: {reason_of(error)}; give a trace in JSON, or delay=20,loss=5") from error
     except ValueError as error:
         raise InputError(f"--impair {path}: not JSON ({error})") from error
     if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
@@ -99,7 +99,7 @@ def _read_trace(path: Path) -> Impairment:
     for step in steps:
         at_s = step.pop("at", 0.0)
         if not isinstance(at_s, (int, float)) or not at_s > last:
-            raise InputError(f'--impair {path}: "at" has to be a number that grows from step to step')
+            raise UsageError(f'--impair {path}: "at" has to be a number that grows from step to step')
         last = float(at_s)
         now = _changed(now, step)
         trace.append((last, now))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from vidcodec.errors import InputError, PeerError, UsageError
+from vidcodec.errors import InputError, PeerError, UsageError, reason_of
 from vidcodec.link.door import read_offer, refusal
 from vidcodec.link.ice import (
     MAX_SDP_BYTES,
@@ -77,7 +77,7 @@ class ReceiverServer:
             self._loop.stop()
             # asyncio's own text repeats the address; numbers below zero are the resolver's.
             number = error.errno or 0
-            reason = os.strerror(number).lower() if number > 0 else error.strerror or error
+            reason = os.strerror(number).lower() if number > 0 else reason_of(error)
             raise UsageError(f"cannot listen on {listen}: {reason}; choose another --listen HOST:PORT") from error
         except BaseException:
             self._loop.stop()
@@ -225,7 +225,7 @@ def load_tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
         try:
             path.open("rb").close()
         except OSError as error:
-            raise InputError(f"{option} {path}: {error.strerror}; give a PEM file") from error
+            raise InputError(f"{option} {path}: {reason_of(error)}; give a PEM file") from error
     try:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(cert, key)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
-from vidcodec.errors import InputError, PeerError, UsageError
+from vidcodec.errors import InputError, PeerError, UsageError, reason_of
 from vidcodec.link.ice import MAX_SDP_BYTES
 from vidcodec.link.messages import PeerRefused
 
@@ -188,7 +188,7 @@ class WhipClient:
                 f"nobody listens at {self.target.endpoint}: start the receiver there first (python -m receiver "
                 f"--listen {join_host_port(self.target.host, self.target.port)})"
             )
-        return f"cannot reach {self.target.endpoint} ({error.strerror or error}): check the address and the network"
+        return f"cannot reach {self.target.endpoint} ({reason_of(error)}): check the address and the network"
 
     @property
     def _authorization(self) -> dict[str, str]:
@@ -200,7 +200,7 @@ class WhipClient:
         try:
             return ssl.create_default_context(cafile=self._ca_file)
         except OSError as error:  # an SSLError is one, too
-            reason = "no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+            reason = "no certificate in PEM" if isinstance(error, ssl.SSLError) else reason_of(error)
             raise InputError(f"--ca {self._ca_file}: {reason}; give the receiver's certificate") from error
 
 

@@ -46,6 +46,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _stem(out: Path) -> Path:
+    """Where weights go, without ending; looked at before the hours whose fruit would be lost.
+
+    Raises UsageError when it names no file, InputError when it cannot be written.
+    """
+    from vidcodec.errors import UsageError
+    from vidcodec.report import check_writable
+
+    stem = out.with_suffix("") if out.suffix == ".safetensors" else out
+    if not stem.name:
+        raise UsageError(f"--out {out}: names a folder; give the files' name, too, such as weights/s")
+    check_writable(f"{stem}.safetensors", "--out")
+    return stem
+
+
 def main(argv: Sequence[str]) -> int:
     """The `train` command; returns the exit status."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -62,6 +77,8 @@ def main(argv: Sequence[str]) -> int:
         for name in ("export", "refit"):
             if getattr(options, name) and options.out is None:
                 raise UsageError(f"--{name} needs --out STEM, such as --out weights/s")
+        if options.out is not None and (options.export or options.refit):
+            options.out = _stem(options.out)
         if options.export:
             from vidcodec.train.export import export
 

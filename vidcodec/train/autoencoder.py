@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vidcodec.cli import run
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, UsageError
+from vidcodec.report import check_writable
 from vidcodec.settings import parse_words
 from vidcodec.stills import LOWEST_SYMBOL, STILL_MODELS
 from vidcodec.train.cache import Item, open_cache
@@ -100,7 +101,8 @@ class Portraits:
         for slot in range(count):
             frames, index = self._pictures[self._random.integers(len(self._pictures))]
             picture = frames[index]
-            window = int(self._random.uniform(size, min(picture.shape[:2]) + 1))
+            side = min(picture.shape[:2])  # a small picture is enlarged
+            window = int(self._random.uniform(min(size, side), side + 1))
             top = self._random.integers(picture.shape[0] - window + 1)
             left = self._random.integers(picture.shape[1] - window + 1)
             crop = resize(picture[top : top + window, left : left + window], size)
@@ -118,7 +120,7 @@ def resize(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """A square picture brought to `size` pixels a side, by area when it shrinks."""
     import cv2
 
-    if picture.shape[0] == size:
+    if picture.shape[:2] == (size, size):
         return picture
     how = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.uint8)
@@ -156,7 +158,7 @@ def train(options: argparse.Namespace) -> None:
     if options.start:
         weights = load_weights(options.model, options.start)
         net.load_state_dict({k[4:]: torch.from_numpy(v.copy()) for k, v in weights.arrays.items() if k[:4] == "net."})
-        before = int(weights.card["training"]["steps"])
+        before = int(weights.card.get("training", {}).get("steps", 0))
     optimiser = torch.optim.Adam(net.parameters(), lr=options.rate)
     steps = torch.tensor(recipe.steps)
     start, count, told, mean_loss = time.monotonic(), 0, 0.0, 0.0
@@ -214,7 +216,12 @@ def main(argv: Sequence[str]) -> int:
     add_options(parser)
 
     def body(words: Sequence[str] | None) -> int:
-        train(parse_words(parser, words))
+        options = parse_words(parser, words)
+        for name in ("minutes", "batch"):
+            if not 0 < getattr(options, name) < float("inf"):
+                raise UsageError(f"--{name} {getattr(options, name):g}: must be above zero")
+        check_writable(str(options.out), "--out")
+        train(options)
         return 0
 
     return run(body, argv)

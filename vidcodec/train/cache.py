@@ -12,11 +12,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov", ".webm"})
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-CACHE_VERSION = 1  # a part of every cache key: raise it when decoding changes
+CACHE_VERSION = 1
+"""A part of every cache key: raise it when decoding changes. It was not raised when turned videos and those without
+square pixels came to be decoded as a call sees them: all others decode as before, and are most of any data. What a
+cache kept of such a video before that has to be deleted by hand."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def _files(source: Path) -> Iterator[Path]:
         found = [source]
     else:
         found = source.parent.glob(source.name) if source.parent.is_dir() else []
-    yield from sorted(p for p in found if p.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES)
+    yield from sorted(p for p in found if p.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES and p.is_file())
 
 
 def _list_beside(folder: Path) -> dict[str, Any]:
@@ -109,12 +112,16 @@ def _decoded(path: Path, cache_dir: Path) -> tuple[np.ndarray, float]:
     """Frames of one file, from the cache; decodes and stores them first if they are not there."""
     # By what is in it: a copy of the data under another path or with another date is not decoded and kept once more.
     digest = hashlib.sha256(f"{CACHE_VERSION}:".encode())
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError as error:
+        raise InputError(f"{path}: {reason_of(error)}; give a video or picture that can be read") from error
     stem = f"{path.stem}-{digest.hexdigest()[:16]}"
     data_path, meta_path = cache_dir / f"{stem}.npy", cache_dir / f"{stem}.json"
-    if not (data_path.is_file() and meta_path.is_file()):
+    kept = _kept(data_path, meta_path)
+    if kept is None:
         frames, fps = read_frames(path)
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
@@ -122,9 +129,20 @@ def _decoded(path: Path, cache_dir: Path) -> tuple[np.ndarray, float]:
             _store(meta_path, lambda file: file.write(json.dumps({"fps": fps}).encode()))
         except OSError as error:
             size = f"{path.name} takes {frames.nbytes / 2**20:.0f} MiB"
-            raise InputError(f"cache {cache_dir}: {error.strerror or error} ({size}); name another folder") from error
-    frames = np.load(data_path, mmap_mode="r", allow_pickle=False)
-    return frames, float(json.loads(meta_path.read_text())["fps"])
+            raise InputError(f"cache {cache_dir}: {reason_of(error)} ({size}); name another folder") from error
+        kept = _kept(data_path, meta_path)
+        if kept is None:
+            raise InputError(f"cache {cache_dir}: {data_path.name} does not come back as it was written")
+    return kept
+
+
+def _kept(data_path: Path, meta_path: Path) -> tuple[np.ndarray, float] | None:
+    """What the cache holds of a file. A damaged entry, such as a machine that stopped leaves, counts as none."""
+    try:
+        fps = float(json.loads(meta_path.read_text())["fps"])
+        return np.load(data_path, mmap_mode="r", allow_pickle=False), fps
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
 
 
 def _store(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -139,17 +157,24 @@ def _store(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def read_frames(path: Path) -> tuple[np.ndarray, float]:
-    """All frames of a video or picture: uint8 RGB [N, H, W, 3] and frames per second (1.0 for a picture)."""
-    import av
+    """All frames of a video or picture: uint8 RGB [N, H, W, 3] and frames per second (1.0 for a picture).
+
+    They are upright and of square pixels, as a call has them.
+    """
+    import cv2  # noqa: F401 - before PyAV, or OpenCV windows hang
+
+    import av  # isort: skip
+
+    from sender.videofile import upright
 
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             fps = float(stream.average_rate or 1.0)
-            pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            pictures = [upright(frame, stream.sample_aspect_ratio) for frame in container.decode(stream)]
     except (av.error.FFmpegError, IndexError, OSError) as error:
-        why = getattr(error, "strerror", None) or "no picture in it"
+        why = reason_of(error, "no picture in it")
         raise InputError(f"{path}: cannot be decoded ({why}); give a video or picture that ffmpeg reads") from error
     if not pictures or any(p.shape != pictures[0].shape for p in pictures):
         raise InputError(f"{path}: no frames, or frames of different sizes")

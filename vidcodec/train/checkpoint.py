@@ -10,14 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, reason_of
 
 
 def save_checkpoint(path: Path, values: dict[str, Any]) -> None:
-    """Write tensors, numbers, strings, lists and dictionaries of them; a kill leaves the old file or the new one."""
+    """Write tensors, numbers, strings, lists and dictionaries of them; a kill leaves the old file or the new one.
+
+    Raises InputError when it cannot be written.
+    """
     part = path.with_suffix(f".{os.getpid()}.part")
-    torch.save(values, part)
-    os.replace(part, path)
+    try:
+        torch.save(values, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError of a disk that is full
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({reason_of(error)})") from error
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -25,7 +32,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         values: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give a checkpoint") from error
+        raise InputError(f"{path}: {reason_of(error)}; give a checkpoint") from error
     except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{path}: not a readable checkpoint") from error
     return values

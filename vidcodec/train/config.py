@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 from vidcodec.networks.config import LEVELS, ModelConfig
 from vidcodec.train.data import Augmentation
 from vidcodec.train.perceptual import PerceptualConfig
@@ -125,7 +125,7 @@ def load_config(path: Path, data: Path | None = None, cache: Path | None = None)
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not text"
+        why = reason_of(error, "not text")
         raise InputError(f"--config {path}: {why}; give a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"--config {path}: not TOML: {error}") from error
@@ -149,18 +149,43 @@ def config_from_dict(raw: Mapping[str, Any]) -> RunConfig:
     for stage in stages:
         if stage.crop % 64 or stage.crop < 64 or stage.steps < 1 or stage.batch < 1 or stage.window < 1:
             raise ValueError(f"stage {stage.name!r}: crop must be a multiple of 64, steps, batch and window at least 1")
+        if len(stage.lengths) != 2 or not 1 <= stage.lengths[0] <= stage.lengths[1]:
+            raise ValueError(f"stage {stage.name!r}: lengths must be two, at least 1, the longer one last")
     parts: dict[str, Any] = {
         "data": _record(DataConfig, values.pop("data", {})),
-        "model": ModelConfig.from_dict(values.pop("model", {})),
+        "model": ModelConfig.from_dict(_typed(ModelConfig, values.pop("model", {}))),
         "augmentation": _record(Augmentation, values.pop("augmentation", {})),
         "score": _record(ScoreConfig, values.pop("score", {})),
         "perceptual": _record(PerceptualConfig, values.pop("perceptual", {})),
     }
-    return _record(RunConfig, {**values, **parts, "stages": stages})
+    config = _record(RunConfig, {**values, **parts, "stages": stages})
+    if config.autocast not in ("bf16", "fp32") or config.device not in ("auto", "cpu", "cuda") or config.threads < 1:
+        raise ValueError("autocast must be bf16 or fp32, device auto, cpu or cuda, threads at least 1")
+    if config.score.every < 1 or config.score.frames < 1 or not config.score.qualities:
+        raise ValueError("score: every and frames must be at least 1, and qualities name one")
+    return config
 
 
 def _record(kind: type[T], values: Mapping[str, Any]) -> T:
     unknown = set(values) - {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if unknown:
         raise ValueError(f"unknown settings {sorted(unknown)} for {kind.__name__}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return kind(**_typed(kind, values))
+
+
+def _typed(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with lists as tuples; raises ValueError where one is of another kind than the record's default."""
+    typed = {k: tuple(v) if isinstance(v, list) else v for k, v in dict(values).items()}
+    for entry in fields(kind):
+        if entry.default is not MISSING and not _alike(typed.get(entry.name, entry.default), entry.default):
+            raise ValueError(f"{entry.name} = {values[entry.name]!r}: must be like {entry.default!r}")
+    return typed
+
+
+def _alike(value: Any, example: Any) -> bool:
+    if isinstance(example, tuple):
+        each = example[0] if example else ""
+        return isinstance(value, tuple) and all(_alike(one, each) for one in value)
+    if type(example) is float:
+        return type(value) in (int, float)
+    return type(value) is type(example)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from vidcodec.errors import UsageError
 from vidcodec.train.cache import Item, item_weights
 
 
@@ -87,8 +88,13 @@ class ClipPool:
         seed: int,
         short: int = 0,
     ) -> None:
-        """`short`: how many of the clips, the first ones, end after one frame, so with the window they begin in."""
+        """`short`: how many of the clips, the first ones, end after one frame, so with the window they begin in.
+
+        Raises UsageError without any video or picture.
+        """
         self.videos, self.pictures = list(videos), list(pictures)
+        if not self.videos and not self.pictures:
+            raise UsageError("no videos and no pictures to train on: name some under [data] in the schedule")
         self.weights = item_weights(self.videos) if self.videos else np.zeros(0)
         counts = np.array([len(p.frames) for p in self.pictures], np.float64)
         self.picture_weights = counts / counts.sum() if counts.size else counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vidcodec.errors import InputError, reason_of
 from vidcodec.learned import CELLS, LearnedCodec
 from vidcodec.networks.config import ModelConfig
 from vidcodec.networks.symbols import CountPort, walk
@@ -120,11 +122,26 @@ def trained_for(config: PerceptualConfig) -> dict[str, str]:
 
 
 def export(run: Path, out: Path) -> str:
-    """Write `out`.safetensors and `out`.json from a run's `best.pt`; returns a line that says what was written."""
+    """Write `out`.safetensors and `out`.json from a run's `best.pt`; returns a line that says what was written.
+
+    Raises InputError when the run cannot be read.
+    """
     kept = load_checkpoint(run / "best.pt")
-    settings = json.loads((run / "config.json").read_text())
-    sizes = ModelConfig.from_dict(json.loads(kept["sizes"]))
-    arrays = model_arrays(kept["average"], sizes.groups)
+    settings = _settings(run / "config.json")
+    try:
+        sizes = ModelConfig.from_dict(json.loads(kept["sizes"]))
+        arrays = model_arrays(kept["average"], sizes.groups)
+        card = {
+            "model_id": f"{out.name}-{kept['step']}",
+            "steps": kept["step"],
+            "training_seconds": round(kept["seconds"]),
+            "dev_score": kept["score"],
+            "data": [Path(s).name for s in settings["data"]["videos"] + settings["data"]["pictures"]],
+            "terms": NOTE,
+            **trained_for(PerceptualConfig(**settings.get("perceptual", {}))),
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{run}: best.pt or config.json is not of a run of this version ({error})") from error
     videos = open_cache(settings["data"]["videos"], settings["data"]["cache"])
     torch.set_num_threads(settings["threads"])
     tables = fit_all(empty_counts())
@@ -134,18 +151,22 @@ def export(run: Path, out: Path) -> str:
             {**arrays, **tables}, sizes, model_id=out.name, sha256="", device=torch.device("cpu"), precision=precision
         )
         tables = fit_tables(codec, videos, frames, seed=settings["seed"])
-    card = {
-        "model_id": f"{out.name}-{kept['step']}",
-        "steps": kept["step"],
-        "training_seconds": round(kept["seconds"]),
-        "dev_score": kept["score"],
-        "data": [Path(s).name for s in settings["data"]["videos"] + settings["data"]["pictures"]],
-        "terms": NOTE,
-        **trained_for(PerceptualConfig(**settings.get("perceptual", {}))),
-    }
-    save_weights(out.with_suffix(".safetensors"), {**arrays, **tables}, card, {"sizes": sizes.to_dict()})
-    size = out.with_suffix(".safetensors").stat().st_size
-    return f"{out}.safetensors: {size / 1e6:.2f} MB, step {kept['step']}, score {kept['score']:.4f}"
+    file = weights_file(out)
+    save_weights(file, {**arrays, **tables}, card, {"sizes": sizes.to_dict()})
+    return f"{file}: {file.stat().st_size / 1e6:.2f} MB, step {kept['step']}, score {kept['score']:.4f}"
+
+
+def weights_file(out: Path) -> Path:
+    """The file of a stem. Not by `with_suffix`, which would take the end of `s-1.5` for one."""
+    return out.with_name(f"{out.name}.safetensors")
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {reason_of(error)}; start the run again, which writes it") from error
+    return settings
 
 
 def refit(weights: Path, config: RunConfig, out: Path) -> str:
@@ -154,12 +175,13 @@ def refit(weights: Path, config: RunConfig, out: Path) -> str:
     Such weights read no packet of the old ones, so their id says how often their tables were fitted. Returns a line
     that says what was written. Raises InputError when they cannot be read or do not fit.
     """
-    codec = LearnedCodec.load("s", device="cpu", threads=config.threads, weights=weights)
     old = load_weights("s", weights)
+    codec = LearnedCodec.of(old, device="cpu", threads=config.threads)
     videos = open_cache(config.data.videos, config.data.cache)
     tables = fit_tables(codec, videos, FIT_FRAMES[-1], seed=config.seed)
-    name, _, times = codec.info.model_id.partition("-t")
-    model_id = f"{name}-t{int(times or 1) + 1}"
+    fitted = re.fullmatch(r"(.*)-t(\d+)", codec.info.model_id)
+    model_id = f"{fitted[1]}-t{int(fitted[2]) + 1}" if fitted else f"{codec.info.model_id}-t2"
     card = {**old.card, "model_id": model_id}
-    save_weights(out.with_suffix(".safetensors"), {**old.arrays, **tables}, card, old.settings)
-    return f"{out}.safetensors: {model_id}, tables fitted to {FIT_FRAMES[-1]} frames"
+    file = weights_file(out)
+    save_weights(file, {**old.arrays, **tables}, card, old.settings)
+    return f"{file}: {model_id}, tables fitted to {FIT_FRAMES[-1]} frames"

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vidcodec.errors import MissingExtra
+from vidcodec.errors import InputError, MissingExtra, reason_of
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises InputError where what is written to a run's folder cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason_of(error)})") from error
 
 
 class RunLog:
@@ -16,6 +27,7 @@ class RunLog:
 
     Raises:
         MissingExtra: what draws is not installed.
+        InputError: the folder cannot be made or written; so raise `add` and `draw`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -23,11 +35,13 @@ class RunLog:
             raise MissingExtra("training draws with matplotlib", "bench")
         self.path = folder / "log.jsonl"
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.path.open("a").close()
 
     def add(self, kind: str, **values: Any) -> None:
         """Append one record; `kind` is `step` or `score`."""
-        with open(self.path, "a") as file:
+        with writing(self.path), open(self.path, "a") as file:
             file.write(json.dumps({"kind": kind, "time": time.time(), **values}) + "\n")
 
     def records(self, kind: str) -> list[dict[str, Any]]:
@@ -56,13 +70,15 @@ class RunLog:
             axis.set(title=name, xlabel="step")
         axes[1, 1].plot([r["step"] for r in scores], [r["score"] for r in scores], "o-")
         axes[1, 1].set(title="score on development clips (lower is better)", xlabel="step")
-        figure.savefig(self.folder / "curves.png", dpi=80)
+        with writing(self.folder):
+            figure.savefig(self.folder / "curves.png", dpi=80)
         kept = {
             name: [[r["step"], r[name]] for r in records]
             for records, names in ((steps, ("loss", "bpp", "psnr_db", "frames_per_s")), (scores, ("score",)))
             for name in names
         }
-        (self.folder / "curves.json").write_text(json.dumps(kept))
+        with writing(self.folder):
+            (self.folder / "curves.json").write_text(json.dumps(kept))
 
 
 def progress_line(

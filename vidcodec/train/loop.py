@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vidcodec.errors import InputError
 from vidcodec.networks.basis import transform_basis
 from vidcodec.networks.model import Reference, VideoModel
 from vidcodec.train.cache import open_cache
@@ -23,7 +24,7 @@ from vidcodec.train.checkpoint import Average, load_checkpoint, load_matching, s
 from vidcodec.train.config import RunConfig, Stage
 from vidcodec.train.data import ClipPool
 from vidcodec.train.export import trained_weights
-from vidcodec.train.log import RunLog, progress_line
+from vidcodec.train.log import RunLog, progress_line, writing
 from vidcodec.train.optimise import Optimisers
 from vidcodec.train.perceptual import Looks
 from vidcodec.train.score import Point, score_of, score_points
@@ -55,6 +56,7 @@ class Trainer:
         self.optimiser = Optimisers(self.model, config.linear_lr)
         self.average = Average(self.model, config.ema)
         self.step, self.best, self.seconds = 0, math.inf, 0.0
+        self.saved_s = time.monotonic()
         self.log = RunLog(folder)
         self.looks = Looks(config.perceptual)
         self.last = folder / "last.pt"
@@ -71,14 +73,20 @@ class Trainer:
 
     def _resume(self) -> None:
         kept = load_checkpoint(self.last, self.device)
-        self.model.load_state_dict(kept["model"])
-        self.optimiser.load_state_dict(kept["optimiser"])
-        self.average.weights = kept["average"]
-        self.step, self.best, self.seconds = kept["step"], kept["best"], kept["seconds"]
+        try:
+            self.model.load_state_dict(kept["model"])
+            self.optimiser.load_state_dict(kept["optimiser"])
+            self.average.weights = kept["average"]
+            self.step, self.best, self.seconds = kept["step"], kept["best"], kept["seconds"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self.last}: of a model of other sizes, or no run's; give another --run, or name it as `start`"
+            ) from error
         self.say(f"resumed at step {self.step}")
 
     def save(self) -> None:
         """Write `last.pt`: everything that `train` needs to go on from here."""
+        self.saved_s = time.monotonic()
         if self.rank == 0:
             save_checkpoint(
                 self.last,
@@ -96,7 +104,8 @@ class Trainer:
     def train(self) -> float:
         """Run to the end of the schedule; returns the best score."""
         if self.rank == 0:
-            (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
+            with writing(self.folder):
+                (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
         while self.step < self.config.steps:
             number, stage, within = self.config.stage_at(self.step)
             self._run_stage(number, stage, within)
@@ -125,7 +134,7 @@ class Trainer:
         quality = _draw_quality(stage, rng)
         phase = rng.integers(0, 64, stage.batch)
         recent: list[tuple[float, float, float]] = []
-        said = saved = time.monotonic()
+        said = time.monotonic()
         frames_since, seconds_since = 0, self.seconds
         for index in range(within, stage.steps):
             began = time.monotonic()
@@ -197,9 +206,8 @@ class Trainer:
                 recent, frames_since, seconds_since, said = [], 0, self.seconds, time.monotonic()
             if self.step % self.config.score.every == 0 or self.step == self.config.steps:
                 self.score()
-            if time.monotonic() - saved > self.config.checkpoint_every_s:
+            if time.monotonic() - self.saved_s > self.config.checkpoint_every_s:
                 self.save()
-                saved = time.monotonic()
         self.say(f"stage {number} ({stage.name or 'unnamed'}) done at step {self.step}")
 
     def _blank_where(self, state: Reference, blank: Tensor) -> Reference:
@@ -295,6 +303,8 @@ class Trainer:
                     "sizes": json.dumps(self.config.model.to_dict()),
                 },
             )
+            # A run taken up from before this score would not know it, and would put something worse in its place.
+            self.save()
         self.log.draw()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidcodec.cli import add_shared
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, reason_of
 from vidcodec.settings import parse_words
 from vidcodec.watch.files import RUNTIME_FILES, default_folder, model_folder
 
@@ -96,7 +96,7 @@ def copy_runtime(source: Path, runtime: Path) -> None:
         try:
             _write(runtime / name, (dist / name).read_bytes())
         except OSError as error:
-            raise InputError(f"{dist / name}: {error.strerror or error}; give the folder of {RUNTIME}") from error
+            raise InputError(f"{dist / name}: {reason_of(error)}; give the folder of {RUNTIME}") from error
 
 
 def fetch_runtime(runtime: Path) -> None:
@@ -152,4 +152,4 @@ def _write(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
         partial.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; give another --out DIR") from error
+        raise InputError(f"cannot write {path}: {reason_of(error)}; give another --out DIR") from error

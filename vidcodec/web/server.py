@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from aiohttp import WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from vidcodec.errors import UsageError
+from vidcodec.errors import UsageError, reason_of
 from vidcodec.link.limits import AttemptLimit, ConnectionGuard
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.whip import join_host_port, parse_listen
@@ -256,7 +256,7 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
 
 def listening_reason(error: OSError) -> str:
     """Why an address cannot be listened on, without asyncio's words around it; what a resolver says has no errno."""
-    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else reason_of(error)
 
 
 async def _goodbye(socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
