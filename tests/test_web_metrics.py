@@ -60,6 +60,11 @@ def test_receiver_that_begins_within_a_call_has_not_lost_what_came_before() -> N
     assert [meter.percent(0.25 * step, 4 * step, 500 if step else 0) for step in range(20)] == [0.0] * 20
 
 
+def test_rates_that_are_not_known_yet_are_not_zero() -> None:
+    figures = CallFigures(0.0).now(1.0, CallLog(CodecFigures("seed")), "seed", "vp8", {})
+    assert figures["fps"] is figures["payload_kbps"] is figures["wire_kbps"] is None
+
+
 def test_figures_of_a_call_that_stands_still_are_not_those_of_its_last_frames() -> None:
     log = logged(90)
     figures = CallFigures(0.0)

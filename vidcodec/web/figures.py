@@ -55,13 +55,16 @@ class CallFigures:
             baseline: what runs beside it.
             link: counters by W3C webrtc-stats names.
         """
-        live, latency = log.live(), log.recent_latency()
+        live, latency, still = log.live(), log.recent_latency(), False
         if live.frames_shown != self._shown:
             self._shown, self._shown_s = live.frames_shown, time_s
         elif time_s - self._shown_s > STILL_S:
             kept = ("frames_captured", "frames_sent", "frames_shown", "frames_lost", "elapsed_s")
+            still = True
             live, latency = Live(**{name: getattr(live, name) for name in kept}), Latency()
         counts = {name: value for name, value in asdict(live).items() if not name.startswith("baseline_")}
+        if live.latency_p50_ms is None and not still:
+            counts |= dict.fromkeys(("fps", "payload_kbps", "wire_kbps"))  # not known yet, which is not zero
         # What the sender counts comes once a second: until it does, what was shown was sent.
         counts["frames_sent"] = max(live.frames_sent, live.frames_shown)
         return {
