@@ -64,10 +64,11 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture that was shown, on its way to be measured and recorded."""
+    """A picture that was shown, on its way to be measured and recorded; `decoded` counts the frames up to it."""
 
     record: ShownFrame
     picture: Picture
+    decoded: int
 
 
 def offered_baseline(hello: Hello) -> str:
@@ -209,10 +210,11 @@ class Call:
         if self._camera is not None:
             self._camera.show(decoded.picture)
         record = ShownFrame(decoded.number, decoded.received_ns, decoded.decoded_ns, shown_ns)
+        shown = Shown(record, decoded.picture, self._decoded)
         try:
-            self._to_measure.put_nowait(Shown(record, decoded.picture))
+            self._to_measure.put_nowait(shown)
         except queue.Full:
-            self._note(record)
+            self._note(record, shown.decoded)
 
     def _wish(self, change: Change) -> None:
         """Have the sender change what a viewer of the page wants changed."""
@@ -277,7 +279,7 @@ class Call:
                 break
             if shown is not None:
                 left.append(shown)
-                self._note(shown.record)
+                self._note(shown.record, shown.decoded)
         self._to_measure.put(None)
         thread.join()
         return left
@@ -338,10 +340,10 @@ class Call:
         assert self._measurer is not None  # set by start
         while (shown := self._to_measure.get()) is not None:
             try:
-                self._note(self._measurer.measure(shown.record, shown.picture, self._figures))
+                self._note(self._measurer.measure(shown.record, shown.picture, self._figures), shown.decoded)
             except VidcodecError as error:
                 self.error = self.error or error
-                self._note(shown.record)
+                self._note(shown.record, shown.decoded)
 
     def _tell_figures(self) -> None:
         """Once a second tell the sender what was shown, and four times draw new figures."""
@@ -354,8 +356,8 @@ class Call:
                 last_s = time.monotonic()
                 self._link.send_stats(receiver_stats(self._decoded, self._take_unsent(ROWS_PER_MESSAGE)))
 
-    def _note(self, record: ShownFrame) -> None:
-        self.log.set_decoded(self._decoded)
+    def _note(self, record: ShownFrame, decoded: int) -> None:
+        self.log.set_decoded(decoded)
         self.log.add_shown([record])
         with self._unsent_lock:
             self._unsent.append(record)

@@ -193,13 +193,7 @@ class Call:
         steering = self._steering = Steering(
             settings, info.qualities, fps, cropper, self._tell, impair=self._set_impairment
         )
-        if self._page is not None:
-            references = self._path.references
-            self._page.begin(
-                PANELS[:2] if options.baseline == "none" else PANELS,
-                lambda change: steering.wish({"name": change.name, "value": change.value}),
-                lambda: references.asked_for_refresh(None),
-            )
+        self._begin_page(self._path, steering)
         steering.say()
         self._counted.begin()
         self._capture = Capture(self._source)
@@ -231,6 +225,15 @@ class Call:
             if error is not None:
                 raise error
 
+    def _begin_page(self, path: FramePath, steering: Steering) -> None:
+        """Have the page show what goes to the present receiver."""
+        if self._page is not None:
+            self._page.begin(
+                PANELS[:2] if self._options.baseline == "none" else PANELS,
+                lambda change: steering.wish({"name": change.name, "value": change.value}),
+                lambda: path.references.asked_for_refresh(None),
+            )
+
     def _resume(self, path: FramePath, is_over: Callable[[], bool], wants_to_stop: Callable[[], bool]) -> bool:
         """After the session was lost: connect again as long as we may, and go on. False when the call is over.
 
@@ -241,6 +244,8 @@ class Call:
         if lost is None or lost.reason == "bye" or self._connector is None or not wait_s:
             return False
         log.warning("%s: trying again for %g s", lost.error, wait_s)
+        if self._page is not None:
+            self._page.end(f"{lost.error}: trying again")
         if self._link is not None:
             self._link.close()
         self._closed = None
@@ -255,6 +260,7 @@ class Call:
         self._teller.use(link)
         path.use(link)
         if self._steering is not None:
+            self._begin_page(path, self._steering)
             self._steering.say()
         return True
 
@@ -269,7 +275,8 @@ class Call:
         if self._steering is not None:
             self._steering.close()
         if self._page is not None:
-            self._page.end("the call is over")
+            lost = None if self._closed is None else self._closed.error
+            self._page.end("the call is over" if lost is None else str(lost))
         link = self._link
         if link is None:
             return

@@ -124,3 +124,15 @@ def test_live_figures_are_those_of_the_last_two_seconds() -> None:
     assert live.payload_kbps == pytest.approx(100 * 8 / 33, rel=0.02)
     assert live.wire_kbps == pytest.approx(200 * 8 / 33, rel=0.02)
     assert live.latency_p50_ms == 17.0
+
+
+@pytest.mark.parametrize(("captured", "sent_count"), [(300, 290), (300, 200)], ids=["sender", "receiver"])
+def test_frames_on_their_way_are_not_counted_as_lost_while_the_call_runs(captured: int, sent_count: int) -> None:
+    """The sender hears late what was decoded, the receiver what was sent."""
+    log = CallLog(CODEC)
+    log.set_totals(SenderTotals(captured, sent_count))
+    log.set_decoded(246)
+    log.add_shown([shown(n) for n in range(250) if n % 50 != 7])
+    assert log.live().frames_lost == 4  # of five that were not shown up to frame 249 one was decoded
+    log.set_totals(SenderTotals(captured, 290))
+    assert log.report().frames_lost == 290 - 246

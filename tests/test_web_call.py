@@ -192,3 +192,27 @@ def test_both_ends_have_a_page_that_steers_the_call(browser: Any) -> None:
             sending.send_signal(signal.SIGINT)
             assert sending.wait() == 0
         assert receiving.wait() == 0
+
+
+def test_sender_whose_receiver_is_gone_says_so_on_its_page_and_goes_on_with_the_next(browser: Any) -> None:
+    listening = ("receiver", "--listen", "127.0.0.1:0", "--model", "seed", "--display", "none", "--once")
+    with Command(*listening) as receiving:
+        url = re.search(r"http://\S+/whip#token=\S+", receiving.wait_for("listening at"))
+        assert url is not None
+        with Command(*SENDER, "--connect", url[0], "--quality", "3", "--reconnect-timeout", "60") as sending:
+            page = watch(browser, sending)
+            status = page.get_by_role("status")
+            receiving.send_signal(signal.SIGKILL)
+            eventually(lambda: status.inner_text().endswith(": trying again"), page)
+            assert page.get_by_role("button", name="Pause").is_disabled()
+            number = page.get_attribute("#pictures", "data-number")
+            address, token = url[0].split("/")[2], url[0].partition("#token=")[2]
+            again = ("receiver", "--listen", address, *listening[3:])
+            with Command(*again, env={"VIDCODEC_TOKEN": token}) as next_receiving:
+                eventually(lambda: status.inner_text() == "live", page, START_MS / 1000)
+                eventually(lambda: page.get_attribute("#pictures", "data-number") != number, page)
+                assert page.get_by_role("button", name="Pause").is_enabled()
+                next_receiving.send_signal(signal.SIGKILL)
+                eventually(lambda: status.inner_text().endswith(": trying again"), page)
+                sending.send_signal(signal.SIGINT)
+                sending.wait()

@@ -47,16 +47,37 @@ def test_figures_have_the_names_and_units_of_the_report() -> None:
     assert made["baseline"]["kbps"] == pytest.approx(120 * 8 / 33, rel=0.02)  # type: ignore[index]
 
 
-def test_frames_on_their_way_are_not_lost_and_lost_ones_are() -> None:
+def test_share_of_frames_lost_is_that_of_the_last_seconds() -> None:
     meter = LossMeter()
-    percents = []
-    for step in range(100):
-        time_s, sent = step * 0.25, step * 8
-        on_the_way = 5 if step % 3 else 0
-        lost = 0 if step < 40 else (step - 40) * 2
-        percents.append(meter.percent(time_s, sent, on_the_way + lost))
-    assert percents[:36] == [0.0] * 36
-    assert percents[-1] == pytest.approx(25.0, abs=8)
+    percents = [meter.percent(0.25 * step, 6 * step, 2 * max(0, min(step, 80) - 40)) for step in range(100)]
+    assert percents[:41] == [0.0] * 41
+    assert percents[57:81] == [25.0] * 24
+    assert percents[97:] == [0.0] * 3
+
+
+def test_receiver_that_begins_within_a_call_has_not_lost_what_came_before() -> None:
+    meter = LossMeter()
+    assert [meter.percent(0.25 * step, 4 * step, 500 if step else 0) for step in range(20)] == [0.0] * 20
+
+
+def test_rates_that_are_not_known_yet_are_not_zero() -> None:
+    figures = CallFigures(0.0).now(1.0, CallLog(CodecFigures("seed")), "seed", "vp8", {})
+    assert figures["fps"] is figures["payload_kbps"] is figures["wire_kbps"] is None
+
+
+def test_figures_of_a_call_that_stands_still_are_not_those_of_its_last_frames() -> None:
+    log = logged(90)
+    figures = CallFigures(0.0)
+    moving = figures.now(3.0, log, "seed", "vp8", {})
+    assert figures.now(5.9, log, "seed", "vp8", {})["fps"] == moving["fps"]
+    still = figures.now(6.1, log, "seed", "vp8", {})
+    assert still["fps"] == still["payload_kbps"] == still["wire_kbps"] == 0.0
+    assert still["psnr_db"] is still["quality"] is still["baseline"]["kbps"] is None
+    assert still["latency_ms"]["total"]["p50"] is None
+    counts = ("frames_captured", "frames_sent", "frames_shown", "frames_lost")
+    assert [still[name] for name in counts] == [moving[name] for name in counts]
+    more = logged(100)
+    assert figures.now(6.4, more, "seed", "vp8", {})["fps"] == pytest.approx(moving["fps"])
 
 
 def test_every_line_is_one_that_prometheus_reads() -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from web_browser import PIXELS, START_MS, START_S, WAIT_MS, Triple, eventually, keeping_pages, real_frames, within
 
+from vidcodec.errors import UsageError
 from vidcodec.web import Change, WebView, call_controls
+from vidcodec.web.server import MAX_PAGES
 
 pytestmark = pytest.mark.usefixtures("page_time_limit")
 
@@ -223,7 +225,7 @@ def test_wrong_token_is_refused_and_the_right_one_lets_in(browser: Any, feed: Fe
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, 768, 1280])
 def test_page_fits_its_window(browser: Any, feed: Feed, width: int, scheme: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 740}, color_scheme=scheme)
     page = context.new_page()
@@ -252,6 +254,78 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(page: Any) -> None
     assert len(reached) >= total
     headings = page.get_by_role("heading").all_inner_texts()
     assert headings[0].startswith("vidcodec") and "Numbers" in headings
+
+
+def test_entry_that_is_left_shows_where_the_call_stands(page: Any, feed: Feed) -> None:
+    feed.view.settings({"bitrate": 40})
+    entry = page.get_by_role("spinbutton", name="Bitrate in kbit/s")
+    eventually(lambda: entry.input_value() == "40", page)
+    for typed in ("9999", ""):
+        entry.fill(typed)
+        page.get_by_role("spinbutton", name="Quality").focus()
+        eventually(lambda: entry.input_value() == "40", page)
+    entry.focus()
+    feed.view.settings({"bitrate": 77})  # by another page
+    eventually(lambda: entry.input_value() == "77", page)
+    entry.press("5")
+    feed.view.settings({"bitrate": 78})
+    page.wait_for_timeout(300)
+    assert "5" in entry.input_value()  # what is being typed is not taken away
+    page.get_by_role("spinbutton", name="Quality").focus()
+    assert not [change for change in feed.changes if change.value == 9999]
+
+
+def test_slider_says_its_new_value_at_once(page: Any, feed: Feed) -> None:
+    slider = page.get_by_role("slider", name="Bitrate")
+    slider.focus()
+    slider.evaluate("""slider => slider.addEventListener("input", () => {
+        window.said = `${slider.value} kbit/s` === slider.getAttribute("aria-valuetext");
+    })""")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("window.said") is True
+
+
+def test_connection_that_breaks_takes_no_focus_away(page: Any, feed: Feed) -> None:
+    eventually(page.get_by_role("button", name="Refresh").is_enabled, page)
+    page.get_by_role("button", name="Refresh").focus()
+    drop(feed)
+    eventually(page.get_by_role("button", name="Refresh").is_disabled, page)
+    eventually(page.get_by_role("button", name="Refresh").is_enabled, page)
+    assert page.evaluate("document.activeElement.textContent") == "Refresh"
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_long_words_in_what_the_page_says_are_broken(browser: Any, width: int) -> None:
+    reason = f"cannot write to /films/{'long' * 60}.mkv"
+
+    def refuse(_: Change) -> None:
+        raise UsageError(reason)
+
+    with WebView(controls=call_controls(refresh=True), on_control=refuse) as view:
+        view.figures({"time_s": 0.1})
+        context = browser.new_context(viewport={"width": width, "height": 740})
+        page = context.new_page()
+        page.goto(view.url)
+        page.get_by_role("button", name="Refresh").click(timeout=WAIT_MS)
+        eventually(lambda: reason in page.locator("#refused").inner_text(), page)
+        view.end(reason)
+        eventually(lambda: page.get_by_role("status").inner_text() == reason, page)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        context.close()
+
+
+def test_page_too_many_says_so(browser: Any) -> None:
+    with WebView() as view:
+        context = browser.new_context()
+        pages = [context.new_page() for _ in range(MAX_PAGES + 1)]
+        for count, page in enumerate(pages, 1):
+            page.goto(view.url)
+            eventually(lambda count=count: view.page_count == min(count, MAX_PAGES), page)
+        status = pages[-1].get_by_role("status")
+        eventually(lambda: status.inner_text() == "too many pages are open, trying again", pages[-1])
+        pages[0].close()
+        eventually(lambda: status.inner_text() == "waiting for the call", pages[-1])
+        context.close()
 
 
 def test_address_with_half_a_token_asks_for_the_token(browser: Any, feed: Feed) -> None:
@@ -301,10 +375,15 @@ def test_page_without_a_call_says_so_and_shows_no_black_wall(browser: Any) -> No
         context.close()
 
 
-def test_page_comes_back_after_the_connection_broke(page: Any, feed: Feed) -> None:
+def drop(feed: Feed) -> None:
+    """Break the connections of all pages."""
     for transport in list(feed.view._server._sockets.values()):
         assert transport is not None
         feed.view._loop.call(transport.abort)
+
+
+def test_page_comes_back_after_the_connection_broke(page: Any, feed: Feed) -> None:
+    drop(feed)
     eventually(lambda: page.get_by_role("status").inner_text() != "live", page)
     first = feed.number
     eventually(lambda: int(page.get_attribute("#pictures", "data-number")) > first, page)

@@ -54,3 +54,7 @@ def test_colours_stand_out_from_their_ground(scheme: int) -> None:
 def test_both_schemes_name_the_same_colours() -> None:
     light, dark = schemes()
     assert light.keys() == dark.keys()
+
+
+def test_placeholders_are_text() -> None:
+    assert "::placeholder { color: var(--dim); opacity: 1; }" in (STATIC / "style.css").read_text("utf-8")

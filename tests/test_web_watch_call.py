@@ -78,6 +78,62 @@ def test_wrong_token_is_refused_and_the_right_one_then_lets_in(call: tuple[Comma
         eventually(lambda: page.evaluate(NUMBER) >= 1, page, WAIT_S)
 
 
+def test_address_pasted_over_the_page_of_a_wrong_token_lets_in(call: tuple[Command, str]) -> None:
+    _, url = call
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(url + "x", timeout=START_MS)
+        eventually_text(page, "#login-error", "This token was refused.")
+        assert page.evaluate("document.activeElement.id") == "token"
+        page.evaluate("url => { location.href = url; }", url)
+        # A rate of the first seconds is one of so many seconds, not of the five that a window has later.
+        eventually(lambda: rate(page) > 1.3 * page.evaluate("framesOfCall().frames.length") / 5, page, WAIT_S)
+        assert "#" not in page.url
+
+
+def rate(page: Any) -> float:
+    """Frames a second, as the page says."""
+    text = page.text_content("#fps") or ""
+    return float(text.split()[0]) if "of" in text else 0.0
+
+
+def test_frames_of_the_call_before_are_not_told_to_the_next_sender(files: Path) -> None:
+    env = {"VIDCODEC_TOKEN": "only-for-this-test-of-two-calls"}
+    words = ("--watch-files", str(files), "--input", "sample", "--loop", "--fps", "10", "--quality", "12")
+    with within(3 * START_S, "two calls to a browser"), chromium() as browser:
+        page = browser.new_page()
+        page.add_init_script("""
+            window.said = [];
+            const { send } = RTCDataChannel.prototype;
+            RTCDataChannel.prototype.send = function (data) {
+                if (typeof data === "string") said.push(JSON.parse(data));
+                send.call(this, data);
+            };
+        """)
+        with Command("sender", "--watch", "127.0.0.1:0", *words, env=env) as first:
+            url = first.wait_for("watch the call at").split()[-1]
+            page.goto(url, timeout=START_MS)
+            eventually(lambda: page.evaluate("framesOfCall().frames.length") >= 15, page, WAIT_S)
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+        page.evaluate("said.length = 0")
+        with Command("sender", "--watch", url.split("/")[2], *words, env=env):
+            eventually(lambda: page.evaluate("said.some(({ type }) => type === 'hello')"), page, WAIT_S)
+            told = "said.slice(said.findIndex(({ type }) => type === 'hello')).filter(({ type }) => type === 'stats')"
+            eventually(lambda: page.evaluate(f"{told}.length"), page, WAIT_S)
+            assert page.evaluate(f"{told}[0].payload.decoded") < 15
+
+
+def test_page_whose_decoder_cannot_be_loaded_says_so(call: tuple[Command, str]) -> None:
+    _, url = call
+    with chromium() as browser:
+        page = browser.new_page()
+        page.context.route("**/watch/decoding.js", lambda route: route.abort())
+        page.goto(url, timeout=START_MS)
+        assert eventually_text(page, "#status", "cannot") == "cannot decode"
+        assert "cannot be loaded" in (page.text_content("#notice") or "")
+
+
 def test_sender_whose_viewer_has_left_ends_in_order(call: tuple[Command, str]) -> None:
     command, url = call
     with chromium() as browser:

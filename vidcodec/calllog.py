@@ -136,6 +136,7 @@ class CallLog:
         self._quality_sum = self._quality_frames = 0
         self._quality_range: tuple[int, int] | None = None
         self._shown_count = 0
+        self._newest_shown = -1
         self._decoded_count = 0
         self._recent: deque[_Recent] = deque(maxlen=256)
 
@@ -163,6 +164,7 @@ class CallLog:
                 if frame.number in self._shown or frame.number in self._joined:
                     continue
                 self._shown_count += 1
+                self._newest_shown = max(self._newest_shown, frame.number)
                 self._shown[frame.number] = frame
                 self._join(frame.number)
             _trim(self._shown)
@@ -173,9 +175,9 @@ class CallLog:
             self._totals = totals
 
     def set_decoded(self, count: int) -> None:
-        """Take the receiver's newest count of decoded frames."""
+        """Take the receiver's newest count of decoded frames. Of two receivers in one call the larger one counts."""
         with self._lock:
-            self._decoded_count = count
+            self._decoded_count = max(self._decoded_count, count)
 
     @property
     def totals(self) -> SenderTotals:
@@ -229,7 +231,10 @@ class CallLog:
     def live(self) -> Live:
         """Figures of the last two seconds that both ends know."""
         with self._lock:
-            totals, shown_count, lost = self._totals, self._shown_count, self._lost()
+            totals, shown_count = self._totals, self._shown_count
+            # Of the frames up to the newest one shown: either end hears late what the other one counts, so that the
+            # difference of its count to ours says more about that than about losses.
+            lost = self._lost(self._newest_shown + 1)
             newest_ns = self._recent[-1].shown_ns if self._recent else 0
             recent = [entry for entry in self._recent if newest_ns - entry.shown_ns <= LIVE_S * 1e9]
         elapsed_s = totals.elapsed_ns / 1e9
@@ -270,9 +275,9 @@ class CallLog:
         values = ([value / _TICKS_PER_MS for value in stage] for stage in newest)
         return Latency(*(Percentiles.of(stage) for stage in values))
 
-    def _lost(self) -> int:
-        """Frames sent and never decoded. While the call runs those on their way count as lost."""
-        return max(0, self._totals.sent - max(self._decoded_count, self._shown_count))
+    def _lost(self, sent: int) -> int:
+        """Of so many frames sent, those never decoded."""
+        return max(0, sent - max(self._decoded_count, self._shown_count))
 
     def report(self) -> Report:
         """The report of the call so far."""
@@ -294,7 +299,7 @@ class CallLog:
                 frames_captured=totals.captured,
                 frames_sent=totals.sent,
                 frames_shown=self._shown_count,
-                frames_lost=self._lost(),
+                frames_lost=self._lost(totals.sent),
                 duration_s=round(duration_s, 3),
                 first_frame_s=totals.first_frame_ms / 1000 if totals.first_frame_ms else None,
                 fps=round(self._shown_count / duration_s, 3) if duration_s > 0 else 0.0,

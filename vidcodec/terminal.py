@@ -73,7 +73,7 @@ class LiveFigures:
             line = (
                 f"{live.elapsed_s:6.1f} s  {live.fps:4.1f} fps  {live.wire_kbps:6.1f} kbit/s  "
                 f"{_figure(live.psnr_db, '.2f', 'dB')}  latency {live.latency_p50_ms:.0f} ms  "
-                f"{live.frames_shown} shown, {live.frames_lost} lost or on the way"
+                f"{live.frames_shown} shown, {live.frames_lost} lost"
             )
             if baseline != "none":
                 rate = _figure(live.baseline_kbps, ".1f", "kbit/s")

@@ -5,29 +5,31 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from vidcodec.calllog import CallLog
+from vidcodec.calllog import CallLog, Live
+from vidcodec.report import Latency
 
-SETTLED_S = 2.0
-"""A frame on its way counts as lost until it is acknowledged; what still counts after this long is lost."""
+LOSS_S = 4.0
+STILL_S = 3.0
+"""When nothing was shown for this long, the figures of the last frames are those of now no more. A sender hears once a
+second what was shown."""
 
 
 class LossMeter:
-    """Share of frames lost lately. Pure: time comes in as an argument."""
+    """Share of frames lost in the last `LOSS_S`. Pure: time comes in as an argument."""
 
     def __init__(self) -> None:
         self._counts: deque[tuple[float, int, int]] = deque()
 
-    def percent(self, time_s: float, sent: int, missing: int) -> float:
-        """Take the counts of frames sent, and of those not known to have been decoded; returns 0..100."""
-        self._counts.append((time_s, sent, missing))
-        while time_s - self._counts[0][0] > 2 * SETTLED_S:
+    def percent(self, time_s: float, shown: int, lost: int) -> float:
+        """Take the counts of frames shown and of those lost; returns 0..100."""
+        if not shown:
+            return 0.0  # a receiver that begins within a call lacks what came before
+        self._counts.append((time_s, shown, lost))
+        while time_s - self._counts[0][0] > LOSS_S:
             self._counts.popleft()
-        early = [count for count in self._counts if time_s - count[0] > SETTLED_S]
-        late = [count for count in self._counts if time_s - count[0] <= SETTLED_S]
-        if not early or late[0][1] <= early[0][1]:
-            return 0.0
-        lost = min(count[2] for count in late) - min(count[2] for count in early)
-        return min(100.0, max(0.0, 100.0 * lost / (late[0][1] - early[0][1])))
+        _, shown_before, lost_before = self._counts[0]
+        newly_lost, newly_shown = max(0, lost - lost_before), shown - shown_before
+        return 100.0 * newly_lost / (newly_lost + newly_shown) if newly_lost else 0.0
 
 
 class CallFigures:
@@ -40,6 +42,8 @@ class CallFigures:
     def __init__(self, began_s: float) -> None:
         self._began_s = began_s
         self._loss = LossMeter()
+        self._shown = 0
+        self._shown_s = began_s
 
     def now(self, time_s: float, log: CallLog, model: str, baseline: str, link: Mapping[str, Any]) -> dict[str, Any]:
         """The figures at `time_s`.
@@ -51,22 +55,30 @@ class CallFigures:
             baseline: what runs beside it.
             link: counters by W3C webrtc-stats names.
         """
-        live = log.live()
+        live, latency, still = log.live(), log.recent_latency(), False
+        if live.frames_shown != self._shown:
+            self._shown, self._shown_s = live.frames_shown, time_s
+        elif time_s - self._shown_s > STILL_S:
+            kept = ("frames_captured", "frames_sent", "frames_shown", "frames_lost", "elapsed_s")
+            still = True
+            live, latency = Live(**{name: getattr(live, name) for name in kept}), Latency()
         counts = {name: value for name, value in asdict(live).items() if not name.startswith("baseline_")}
+        if live.latency_p50_ms is None and not still:
+            counts |= dict.fromkeys(("fps", "payload_kbps", "wire_kbps"))  # not known yet, which is not zero
         # What the sender counts comes once a second: until it does, what was shown was sent.
         counts["frames_sent"] = max(live.frames_sent, live.frames_shown)
         return {
             **counts,
             "time_s": time_s - self._began_s,
             "mse": _mse(live.psnr_db),
-            "loss_percent": self._loss.percent(time_s, live.frames_sent, live.frames_lost),
+            "loss_percent": self._loss.percent(time_s, live.frames_shown, live.frames_lost),
             "baseline": {
                 "name": baseline,
                 "kbps": live.baseline_kbps,
                 "psnr_db": live.baseline_psnr_db,
                 "mse": _mse(live.baseline_psnr_db),
             },
-            "latency_ms": asdict(log.recent_latency()),
+            "latency_ms": asdict(latency),
             "codec": {"model_id": model},
             "link": dict(link),
         }

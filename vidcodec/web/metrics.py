@@ -40,7 +40,7 @@ _STREAMS: tuple[tuple[str, str, str, tuple[_Sample, ...]], ...] = (
     ("frames_captured_total", "counter", "Frames of the source.", (("", "frames_captured", 1),)),
     ("frames_sent_total", "counter", "Frames that the link took.", (("", "frames_sent", 1),)),
     ("frames_shown_total", "counter", "Frames that were shown.", (("", "frames_shown", 1),)),
-    ("frames_lost", "gauge", "Frames sent and not decoded, those on their way included.", (("", "frames_lost", 1),)),
+    ("frames_lost", "gauge", "Frames up to the newest one shown that were never decoded.", (("", "frames_lost", 1),)),
     ("loss_ratio", "gauge", "Share of frames lost lately.", (("", "loss_percent", 0.01),)),
     (
         "latency_seconds",

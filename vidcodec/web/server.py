@@ -114,8 +114,10 @@ class PageServer:
         return web.Response(body=body, content_type=media_type, charset="utf-8")
 
     async def _say_session(self, request: web.Request) -> web.Response:
-        """Whether this browser has a session; no secret, and no error in the browser's console."""
-        return web.json_response({"known": self._known(request)})
+        """Whether this browser has a session, and no page more would be let in; no secret, and no error in the
+        browser's console."""
+        known = self._known(request)
+        return web.json_response({"known": known, "full": known and len(self.pages) >= MAX_PAGES})
 
     async def _log_in(self, request: web.Request) -> web.Response:
         """A cookie for the right token."""

@@ -24,6 +24,7 @@ let leftOut = 0;
 let dropped = [];
 let decoded = 0;
 let senderFps = 0;
+let openMs = 0;
 let where = "";
 let waitMs = FIRST_WAIT_MS;
 let bytes = [];
@@ -39,6 +40,7 @@ function setState(state, text) {
 function askForToken(reason = "") {
   sessionStorage.removeItem(TOKEN);
   byId("login").hidden = false;
+  byId("token").focus();
   byId("login-error").textContent = reason;
   setState("lost", "token needed");
 }
@@ -67,6 +69,7 @@ const fromWorker = {
   },
 };
 worker.onmessage = ({ data }) => fromWorker[data.type](data);
+worker.onerror = ({ message }) => fromWorker.failed({ reason: message || "its files cannot be loaded" });
 
 function draw() {
   const { number, pixels, receivedMs, decodedMs, symbolsMs, networkMs } = waiting;
@@ -94,6 +97,9 @@ function connect() {
   session = new Session(facts, {
     onOpen: (hello) => {
       senderFps = hello.fps;
+      openMs = clock();
+      [shown, bytes] = [[], []];
+      if (hello.first === 0) [decoded, unsent] = [0, []]; // another call, which knows nothing of those frames
       waitMs = FIRST_WAIT_MS;
       over = "";
       setState("live", "live");
@@ -141,14 +147,15 @@ function figures() {
   [shown, dropped, bytes] = [shown.filter(recent), dropped.filter(recent), bytes.filter(recent)];
   const sum = (list) => list.reduce((total, { count }) => total + count, 0);
   const seconds = WINDOW_MS / 1000;
+  const openSeconds = Math.max(1, Math.min(WINDOW_MS, nowMs - openMs) / 1000); // of a second or less no rate can be told
   const gone = sum(dropped);
   const delays = shown.map((frame) => frame.shownMs - frame.receivedMs);
   const times = shown.map((frame) => frame.symbolsMs + frame.networkMs);
   const ms = (values, share) => (values.length ? `${percentile(values, share).toFixed(1)}\u00a0ms` : "–");
   const measured = (text) => (shown.length ? text : "–");
   const rows = {
-    fps: session?.open ? `${(shown.length / seconds).toFixed(1)} of ${senderFps.toFixed(0)} frames/s` : "–",
-    rate: session?.open ? `${((sum(bytes) * 8) / 1000 / seconds).toFixed(1)} kbit/s` : "–",
+    fps: session?.open ? `${(shown.length / openSeconds).toFixed(1)} of ${senderFps.toFixed(0)} frames/s` : "–",
+    rate: session?.open ? `${((sum(bytes) * 8) / 1000 / openSeconds).toFixed(1)} kbit/s` : "–",
     decode: measured(`${ms(times, 0.5)}, p95\u00a0${ms(times, 0.95)}`),
     parts: measured(`${ms(shown.map((f) => f.symbolsMs), 0.5)} + ${ms(shown.map((f) => f.networkMs), 0.5)}`),
     delay: measured(`${ms(delays, 0.5)}, p95\u00a0${ms(delays, 0.95)}`),
@@ -186,16 +193,23 @@ byId("login").addEventListener("submit", (event) => {
   if (facts) connect();
 });
 
-if (location.hash.includes("token=")) {
+function takeToken() {
+  if (!location.hash.includes("token=")) return false;
   sessionStorage.setItem(TOKEN, tokenOf(location.hash));
   history.replaceState(null, "", location.pathname + location.search);
+  return true;
 }
+takeToken();
+// An address that is pasted over this page's own loads nothing anew.
+addEventListener("hashchange", () => {
+  if (takeToken() && !byId("login").hidden && facts) connect();
+});
+setState("connecting", "loading the decoder"); // before anything is waited for: what fails meanwhile is said instead
 const files = await (await fetch("/watch/files.json")).json();
 if (files.missing) {
   byId("notice").textContent = files.missing;
   setState("lost", "not installed");
 } else {
-  setState("connecting", "loading the decoder");
   const wanted = new URLSearchParams(location.search).get("run") ?? "";
   const url = (path) => new URL(path, location.href).href;
   worker.postMessage({ type: "load", model: url(files.model), runtime: url(files.runtime), wanted });

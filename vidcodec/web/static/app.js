@@ -2,7 +2,7 @@
 
 import { Charts } from "/charts.js";
 import { Controls } from "/controls.js";
-import { Link, isKnown, logIn, tokenOf } from "/link.js";
+import { Link, askSession, logIn, tokenOf } from "/link.js";
 import { Numbers } from "/numbers.js";
 import { Pictures } from "/pictures.js";
 import { Seen } from "/seen.js";
@@ -12,6 +12,7 @@ const STATES = {
   waiting: "waiting for the call",
   live: "live",
   lost: "connection lost, trying again",
+  full: "too many pages are open, trying again",
 };
 
 const NUMBERS_EVERY = 3; // figures: tables that change faster cannot be read, and each time they are laid out anew
@@ -149,5 +150,5 @@ byId("login").addEventListener("submit", (event) => {
 addEventListener("hashchange", () => enter(tokenOf(location.hash)));
 
 if (location.hash.includes("token=")) await enter(tokenOf(location.hash));
-else if (await isKnown()) start();
+else if ((await askSession()).known) start();
 else askForToken();

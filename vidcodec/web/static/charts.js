@@ -53,7 +53,7 @@ const CHARTS = [
   },
   {
     title: "Frames lost", unit: "%", zero: true, least: 5,
-    lines: [{ path: "loss_percent", label: "lost on the way", color: "--bad", format: (value) => fixed(value, 1) }],
+    lines: [{ path: "loss_percent", label: "never decoded", color: "--bad", format: (value) => fixed(value, 1) }],
   },
 ];
 

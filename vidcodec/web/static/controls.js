@@ -38,8 +38,11 @@ function number(control, send) {
   const field = element("div", { className: "field number" }, element("span", {}, label),
     element("div", { className: "slider" }, slider, entry, unit));
   const sendPaced = paced(send);
+  let written = ""; // what the entry shows when nobody types into it
+  const say = (text) => slider.setAttribute("aria-valuetext", text ? `${text} ${control.unit}`.trim() : "not held");
   slider.addEventListener("input", () => {
-    entry.value = slider.value;
+    entry.value = written = slider.value;
+    say(written);
     field.classList.remove("off");
     sendPaced(Number(slider.value));
   });
@@ -48,14 +51,18 @@ function number(control, send) {
       entry.reportValidity();
       return;
     }
-    slider.value = entry.value;
+    slider.value = written = entry.value;
     send(Number(entry.value));
   });
+  // What was typed and could not be sent must not stay as if the call stood at it.
+  entry.addEventListener("blur", () => { entry.value = written; });
   const set = (value) => {
     const used = typeof value === "number";
     field.classList.toggle("off", !used);
-    slider.setAttribute("aria-valuetext", used ? `${value} ${control.unit}`.trim() : "not held");
-    if (document.activeElement !== entry) entry.value = used ? String(value) : "";
+    const text = used ? String(value) : "";
+    say(text);
+    if (document.activeElement !== entry || entry.value === written) entry.value = text;
+    written = text;
     if (used && !slider.matches(":active")) slider.value = value;
   };
   // What is not held moves by itself: the slider follows what is measured, so that taking it over does not jump.
@@ -99,13 +106,18 @@ export class Controls {
     this.refused = refused;
     this.send = send;
     this.fields = new Map();
+    this.offered = "";
     this.enabled = true;
+    this.left = null; // what had the focus when it was disabled, which takes the focus away
   }
 
   offer(controls) {
+    this.refused.textContent = ""; // it was of what was offered before
+    const offered = JSON.stringify(controls);
+    if (offered === this.offered) return; // the same call: what is made anew would lose the focus
+    this.offered = offered;
     for (const { field } of this.fields.values()) field.remove();
     this.fields.clear();
-    this.refused.textContent = ""; // it was of what was offered before
     for (const control of [...controls].reverse()) {
       const made = KINDS[control.kind](control, (value) => {
         this.refused.textContent = "";
@@ -128,10 +140,15 @@ export class Controls {
   // Whether they do anything now. Without a call or a connection they are dimmed and take no input.
   enable(on) {
     this.enabled = on;
+    const focused = document.activeElement;
     for (const { field } of this.fields.values()) {
       field.classList.toggle("dead", !on);
       for (const input of [field, ...field.querySelectorAll("input, select")]) if ("disabled" in input) input.disabled = !on;
+      if (!on && field.contains(focused)) this.left = focused;
     }
+    if (!on) return;
+    if (document.activeElement === document.body) this.left?.focus({ preventScroll: true });
+    this.left = null;
   }
 
   refuse(reason) {

@@ -22,14 +22,13 @@ export async function logIn(token) {
   return answer.status === 204;
 }
 
-// Whether the cookie of an earlier visit still stands for the token.
-export async function isKnown() {
-  const answer = await fetch("/session");
-  return (await answer.json()).known;
+// Whether the cookie of an earlier visit still stands for the token, and whether as many pages as may be are open.
+export async function askSession() {
+  return (await fetch("/session")).json();
 }
 
 export class Link {
-  // handlers: onText(message), onFrame(ArrayBuffer), onState("connecting" | "live" | "lost"), onRefused()
+  // handlers: onText(message), onFrame(ArrayBuffer), onState("connecting" | "live" | "lost" | "full"), onRefused()
   constructor(handlers) {
     this.handlers = handlers;
     this.socket = null;
@@ -71,12 +70,14 @@ export class Link {
   async closed(socket, opened) {
     if (socket !== this.socket) return; // the page was left
     this.handlers.onState("lost");
-    // A handshake that fails gives no reason; whether the cookie is at fault is asked by plain HTTP.
-    if (!opened && !(await isKnown().catch(() => true))) {
+    // A handshake that fails gives no reason; it is asked for by plain HTTP.
+    const session = opened ? null : await askSession().catch(() => null);
+    if (session?.known === false) {
       this.handlers.onRefused();
       return;
     }
     if (socket !== this.socket) return; // it was left while that was asked
+    if (session?.full) this.handlers.onState("full");
     this.timer = setTimeout(() => this.open(), this.waitMs);
     this.waitMs = Math.min(LONGEST_WAIT_MS, 2 * this.waitMs);
   }
