@@ -187,7 +187,7 @@ def test_whole_command_on_the_bundled_clip(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "steady.json").write_text(json.dumps(both))
     assert main([*words, "--only", "low"]) == 0
     kept = list(json.loads((tmp_path / "steady.json").read_text())["parts"])
-    assert kept == ["rate", "precision", "low"], "rows of another version: not kept"
+    assert kept == ["rate", "precision", "drift", "low"], "rows of another version: not kept"
     result["weights_sha256"], result["model"] = "0" * 64, "seed"
     (tmp_path / "steady.json").write_text(json.dumps(result))
     assert main([*words, "--only", "low"]) == 0
