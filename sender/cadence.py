@@ -1,6 +1,6 @@
 """How many frames are coded a second, and how many share a message, by what the path carries. No clock, no socket.
 
-A message costs 93 bytes of headers, as much as a frame does on a narrow path: 22 of 40 kbit/s at 30 messages a second.
+A message costs 85 bytes of headers, as much as a frame does on a narrow path: 20 of 40 kbit/s at 30 messages a second.
 So, as the path gets narrower, first the quality falls, down to `FLOOR`; then two frames share a message, at the price
 of one frame's time of delay for the first of them; then fewer frames are coded, a half and then a third, each in a
 message of its own.

@@ -9,6 +9,7 @@ from vidcodec.calllog import CallLog, SenderTotals
 from vidcodec.drift import EVERY, Picture, Sketch, sketch
 from vidcodec.exchange import ROWS_PER_MESSAGE, sender_stats
 from vidcodec.records import SentFrame
+from vidcodec.wire import DATA_CHANNEL
 
 if TYPE_CHECKING:
     from vidcodec.link import SenderLink
@@ -24,7 +25,7 @@ EVERY_TICKS = 4
 """On such a path. One message takes 50 ms of the path, in which frames wait."""
 
 ROW_BYTES = 18
-MESSAGE_BYTES = 150 + 93
+MESSAGE_BYTES = 150 + DATA_CHANNEL.header_bytes
 LAST_S = 3.0
 """How long telling the rest may take."""
 

@@ -52,7 +52,7 @@ def test_command_measures_delay_and_loss_of_a_known_network(tmp_path: Path, caps
     row = json.loads((tmp_path / "link.json").read_text())["rows"][0]
     assert row["arrived"] >= 0.95 * row["sent"] > 0
     assert row["delay_ms"]["p50"] >= 30
-    assert row["wire_kbps"] > 30 * (93 + 100) * 8 / 1000
+    assert row["wire_kbps"] > 30 * (85 + 100) * 8 / 1000
 
 
 def course(shown: list[ShownFrame], wire: tuple[tuple[float, int], ...] = (), seconds: float = 10.0) -> Course:

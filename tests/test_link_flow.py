@@ -232,9 +232,9 @@ def test_sending_again_stays_within_its_share_of_a_narrow_path() -> None:
         if number % 2:
             ack(flow, [number], now_ms + 60.0, now_ms + 40.0)
         flow.resend(now_ms + 60.0)
-    spent = counters.messages_repeated * (93 + 152)
+    spent = counters.messages_repeated * (85 + 152)
     assert 0 < spent <= 0.4 * 40.0 * 125.0 * (now_ms / 1000.0) + 600.0
-    assert flow.budget_bytes(15.0, now_ms) < 40.0 * 125.0 / 15.0 - 93
+    assert flow.budget_bytes(15.0, now_ms) < 40.0 * 125.0 / 15.0 - 85
 
 
 def test_long_round_trip_repeats_instead_of_sending_again() -> None:
@@ -253,7 +253,7 @@ def test_large_frame_goes_in_fragments_and_counts_all_its_headers() -> None:
     datagrams = flow.take([(0, packet(0, 3000))], [], 0.0)
     assert datagrams is not None and len(datagrams) == 3
     assert all(isinstance(parse_message(datagram), Fragment) for datagram in datagrams)
-    assert flow.window.in_flight_bytes == pytest.approx(3000 + 3 * (93 + 4), abs=8)
+    assert flow.window.in_flight_bytes == pytest.approx(3000 + 3 * (85 + 4), abs=8)
 
 
 def test_fragments_that_come_again_join_those_that_arrived_and_the_chain_is_in_doubt_at_once() -> None:
@@ -278,9 +278,9 @@ def test_fragments_that_come_again_join_those_that_arrived_and_the_chain_is_in_d
 
 def test_budget_leaves_room_for_headers_and_repeats() -> None:
     flow, _ = make(rate_kbps=40.0)
-    assert flow.budget_bytes(20.0, 0.0) == pytest.approx(250 - 93, abs=5)
+    assert flow.budget_bytes(20.0, 0.0) == pytest.approx(250 - 85, abs=5)
     flow._loss_ms = 0.0
-    assert flow.budget_bytes(20.0, 10.0) == pytest.approx((250 - 93) / 2, abs=5)
+    assert flow.budget_bytes(20.0, 10.0) == pytest.approx((250 - 85) / 2, abs=5)
     assert flow.budget_bytes(240.0, 10.0) == 0
 
 

@@ -141,7 +141,7 @@ def test_narrow_path_delays_no_frame_because_the_window_refuses_the_surplus() ->
         assert eventually(lambda: len(seen.frames) == len(sent))
         delays = sorted(frame.received_ms - sent[frame.number] for frame in seen.frames)
         assert delays[int(0.9 * len(delays))] < 450.0  # without the window: seconds
-        assert len(sent) * (600 + 93) * 8 / 1000 / 4.0 > 50.0  # and the path is used
+        assert len(sent) * (600 + 85) * 8 / 1000 / 4.0 > 50.0  # and the path is used
 
 
 def test_network_can_be_changed_while_the_session_runs() -> None:

@@ -6,21 +6,21 @@ from vidcodec.errors import UsageError
 from vidcodec.wire import DATA_CHANNEL, TRANSPORTS, datagrams, rate_kbps, wire_bytes
 
 
-def test_data_channel_adds_93_bytes_to_a_datagram() -> None:
-    assert DATA_CHANNEL.header_bytes == 93
-    assert wire_bytes(600) == 693
-    assert wire_bytes(0) == 93
+def test_data_channel_adds_85_bytes_to_a_datagram() -> None:
+    assert DATA_CHANNEL.header_bytes == 85
+    assert wire_bytes(600) == 685
+    assert wire_bytes(0) == 85
 
 
 def test_sctp_pads_user_data_to_four_bytes() -> None:
-    assert wire_bytes(601) == 604 + 93
-    assert wire_bytes(604) == 604 + 93
+    assert wire_bytes(601) == 604 + 85
+    assert wire_bytes(604) == 604 + 85
 
 
 def test_message_above_1160_bytes_is_split() -> None:
     assert datagrams(1160) == 1
     assert datagrams(1161) == 2
-    assert wire_bytes(1161) == 1160 + 4 + 2 * 93
+    assert wire_bytes(1161) == 1160 + 4 + 2 * 85
     assert datagrams(3000) == 3
 
 
@@ -49,8 +49,8 @@ def test_no_transport_adds_nothing() -> None:
     assert wire_bytes(12345, "none") == 12345
 
 
-def test_thirty_messages_a_second_cost_22_kbps_before_the_first_payload_bit() -> None:
-    assert rate_kbps(30 * wire_bytes(0), 1.0) == pytest.approx(22.3, abs=0.05)
+def test_thirty_messages_a_second_cost_20_kbps_before_the_first_payload_bit() -> None:
+    assert rate_kbps(30 * wire_bytes(0), 1.0) == pytest.approx(20.4, abs=0.05)
     assert rate_kbps(1000, 0.0) == 0.0
 
 

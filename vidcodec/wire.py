@@ -1,9 +1,9 @@
 """What a payload costs on the wire: one function, one table of headers for each transport.
 
-Everything is counted down to IPv4, as a link's rate limit counts it. Sources: data channels are DTLS 1.2 with AES-GCM
-(RFC 6347, RFC 5288) around SCTP DATA chunks (RFC 9260) as aiortc sends them; video is SRTP with an 80-bit tag
-(RFC 3711) around the payload format of each codec (VP8: RFC 7741, VP9: RFC 9628, H.264: RFC 6184, H.265: RFC 7798,
-AV1: the AV1 RTP specification).
+Everything is counted down to IPv4, as a link's rate limit counts it. Sources: data channels are DTLS 1.2 with
+ChaCha20-Poly1305 (RFC 6347, RFC 7905), see `vidcodec.link.dtls`, around SCTP DATA chunks (RFC 9260) as aiortc sends
+them; video is SRTP with an 80-bit tag (RFC 3711) around the payload format of each codec (VP8: RFC 7741, VP9: RFC 9628,
+H.264: RFC 6184, H.265: RFC 7798, AV1: the AV1 RTP specification).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from vidcodec.errors import UsageError
 
 IPV4_BYTES = 20
 UDP_BYTES = 8
-DTLS_BYTES = 13 + 8 + 16  # record header, explicit nonce, authentication tag
+DTLS_BYTES = 13 + 16  # record header, authentication tag
 SCTP_BYTES = 12 + 16  # common header, DATA chunk header
 RTP_BYTES = 12
 SRTP_BYTES = 10  # authentication tag

@@ -21,6 +21,7 @@ from vidcodec.bench.tables import mse_text, number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import PeerError, UsageError
 from vidcodec.settings import parse_words
+from vidcodec.wire import DATA_CHANNEL, TRANSPORTS
 
 TRACK = "vp8-track"
 CODECS = ("s", TRACK, "svtav1")
@@ -32,8 +33,8 @@ REPAIRS = ("auto", "resend", "repeat", "none")
 CONNECT_S = 8.0
 """Starting the other process, loading the model there, connecting and the goodbye."""
 
-VP8_HEADER_BYTES = 54
-OUR_HEADER_BYTES = 93
+VP8_HEADER_BYTES = TRANSPORTS["rtp-vp8"].header_bytes
+OUR_HEADER_BYTES = DATA_CHANNEL.header_bytes
 
 
 def main(argv: Sequence[str] | None = None) -> int:

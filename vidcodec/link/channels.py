@@ -10,6 +10,7 @@ from aiortc.exceptions import InvalidStateError
 
 from vidcodec.errors import DamagedPacket
 from vidcodec.link.counters import Counters
+from vidcodec.link.dtls import prefer_short_records
 from vidcodec.link.framing import Acks, Fragment, Reassembler, parse_message
 from vidcodec.link.messages import Control, InvalidMessage, from_json, to_json
 from vidcodec.link.sctp import open_window, tune
@@ -37,6 +38,7 @@ class Channels:
         assert pc.sctp is not None  # the channels made it
         self._sctp = pc.sctp
         self._cancel_sack = tune(pc.sctp)
+        prefer_short_records(pc.sctp.transport)
         self._counters = counters
         self._reassembler = Reassembler()
         self._control_budget = float(MAX_CONTROL_PER_S)

@@ -1,6 +1,6 @@
 """SCTP as a call on a narrow path wants it: fewer acknowledgements of its own, no window, and a quick handshake.
 
-aiortc answers each datagram with one of 93 bytes, as dear as a small frame.
+aiortc answers each datagram with one of 85 bytes, as dear as a small frame.
 
 RFC 9260 section 6.2 lets them wait for the next datagrams, 500 ms at most; while something is missing they should not
 wait, and wait for less here. Both ends keep SCTP's congestion window out of the way, so that nothing waits for them.
