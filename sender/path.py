@@ -49,6 +49,10 @@ ANSWER_S = 0.5
 """Until the first answer nobody knows what the path carries, and the first frame is the largest: others follow one by
 one, so long after each other."""
 
+TRIES = 2
+"""How often, until then, a frame that is too large is coded again: what an intra frame takes hardly depends on quality
+where that is high, so the first try may fall short by half."""
+
 PATIENCE_S = 0.1
 """How long a packet that must not be left out waits for the link."""
 
@@ -304,8 +308,10 @@ class FramePath:
             quality = self._cap.quality(number, quality)
         packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
         if self._control is not None:
-            less = self._cap.again(number, quality, len(packet), self._link.budget_bytes(1.0 / FRAME_S))
-            if less is not None:
+            for _ in range(1 if self._answered else TRIES):
+                less = self._cap.again(number, quality, len(packet), self._link.budget_bytes(1.0 / FRAME_S))
+                if less is None:
+                    break
                 quality = less
                 packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
         return number, quality, packet, state

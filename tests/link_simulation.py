@@ -13,7 +13,7 @@ import numpy as np
 
 from sender.backlog import DecoderPace
 from sender.cadence import FRAME_S, LARGE, Cadence, CadenceChooser, FrameCap, Thinner, after_frame, needed_bytes
-from sender.path import ANSWER_S
+from sender.path import ANSWER_S, TRIES
 from sender.references import References
 from sender.telling import EVERY_TICKS, MESSAGE_BYTES, ROW_BYTES, SHARE, WIDE_KBPS, rows_within
 from vidcodec.bench.callfigures import freezes
@@ -166,8 +166,10 @@ class SimulatedCall:
         distance = 0 if reference is None else number - reference
         quality = self.cap.quality(number, quality)
         size = self.size(number, quality, distance, cadence)
-        less = self.cap.again(number, quality, size, self.flow.budget_bytes(1.0 / FRAME_S, now))
-        if less is not None:
+        for _ in range(1 if self.answered else TRIES):
+            less = self.cap.again(number, quality, size, self.flow.budget_bytes(1.0 / FRAME_S, now))
+            if less is None:
+                break
             quality, size = less, self.size(number, less, distance, cadence)
         data = Packet(Header(number % NUMBERS, distance, quality), bytes(max(1, size - 5))).to_bytes()
         self.pending.append((number, data, State(number % NUMBERS, PICTURE), distance, quality, captured))
