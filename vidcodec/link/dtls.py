@@ -1,7 +1,7 @@
 """DTLS as a call on a narrow path wants it: the cipher whose records are the shortest.
 
 aiortc prefers AES-GCM, whose records carry 8 bytes of nonce (RFC 5288). ChaCha20-Poly1305 makes its nonce from the
-record's number (RFC 7905) and is no weaker: at 30 messages a second that is 1.9 kbit/s, and a twentieth of a path of 40.
+record's number (RFC 7905) and is no weaker. At 30 messages a second that is 1.9 kbit/s, a twentieth of a path of 40.
 """
 
 from typing import Any
