@@ -124,10 +124,8 @@ class SimulatedCall:
             self.at(frame * FRAME_MS, lambda now: self.capture(now))
         for tick in range(int(seconds * 20)):
             self.at(tick * 50.0, lambda now: self.tick(now))
-        for second in range(int(seconds)):  # both ends' statistics, and SCTP's own acknowledgements
+        for second in range(int(seconds)):  # both ends' statistics; what SCTP says of its own travels with frames
             self.at(1000.0 * second + 500.0, lambda now: self.tell(now))
-            for part in range(3):
-                self.at(1000.0 * second + 333.0 * part, lambda now: self.beside(92, now))
         while self.events:
             now, _, function = heapq.heappop(self.events)
             if now > 1000.0 * seconds + 1000.0:
