@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,18 +67,21 @@ def _upsampling(cells: int) -> Exact:
 
 @cache
 def _plane_upsampling(rows: int, columns: int) -> Exact:
-    """The same in both directions for a plane of side cells: [rows * columns, latent cells], in 64ths."""
-    return np.ascontiguousarray(np.kron(_upsampling(rows), _upsampling(columns)).T)
+    """The same in both directions for a plane of side cells: [rows * columns, latent cells in coding order], in eighths
+    of a level, the fraction still to be cut off."""
+    weights = np.kron(_upsampling(rows), _upsampling(columns)).T / 8
+    return np.ascontiguousarray(weights[:, board(rows * Z_CELLS, columns * Z_CELLS).order])
 
 
 def motion_features(vectors: NDArray[np.integer]) -> Ints:
-    """Vectors [h, w, 2] to [2, h, w]: log magnitude of each vector and of its largest change to a neighbour."""
-    change = np.zeros(vectors.shape[:2], np.int64)
-    down = np.abs(vectors[1:] - vectors[:-1]).sum(-1)
-    right = np.abs(vectors[:, 1:] - vectors[:, :-1]).sum(-1)
-    for part, steps in ((change[1:], down), (change[:-1], down), (change[:, 1:], right), (change[:, :-1], right)):
-        np.maximum(part, steps, out=part)
-    return np.stack([log_magnitude(np.abs(vectors).sum(-1)), log_magnitude(change)])
+    """Vectors [h, w, 2] to [2, cells in coding order]: log magnitude of each vector and of its largest change to a
+    neighbour."""
+    h, w, _ = vectors.shape
+    cells = board(h, w)
+    flat = np.concatenate([vectors.reshape(-1, 2), np.zeros((1, 2), np.int64)])
+    apart = np.abs(flat[cells.beside] - flat[cells.order])  # from nothing, then from the four neighbours
+    logs = LOG_MAGNITUDE.take(apart[..., 0] + apart[..., 1], mode="clip")
+    return np.stack([logs[0], np.maximum.reduce(logs[1:])])
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,16 @@ class Board:
     """The cells of a checkerboard in coding order: the even ones, then the odd ones, as many of each.
 
     Attributes:
-        order: [h * w], the flat positions of the cells in coding order.
-        targets: [2, 9, cells], who is told of a symbol. For each cell of a colour and each tap (dy, dx) of a 3x3
-            window: which cell sees it at that tap, counted within that cell's own colour; `cells` where none does.
+        order: [2 * cells], the flat positions of the cells in coding order.
+        targets: [2, cells, 9], who is told of a symbol. For each cell of a colour and each tap (dy, dx) of a 3x3
+            window: which cell, in coding order, sees it at that tap; `2 * cells` where none does.
+        beside: [5, 2 * cells], for each cell in coding order the flat positions of the four beside it, of itself where
+            there is none, and before these `2 * cells`.
     """
 
     order: Ints
     targets: Ints
+    beside: Ints
 
     @property
     def cells(self) -> int:
@@ -103,29 +110,23 @@ class Board:
 def board(h: int, w: int) -> Board:
     """The checkerboard of h x w cells; raises ValueError when its colours are not of one size."""
     even = checkerboard(h, w)
-    cells = h * w // 2
-    if int(even.sum()) != cells or 2 * cells != h * w:
+    if 2 * int(even.sum()) != h * w:
         raise ValueError(f"{h}x{w} cells: an even number is needed")
-    numbers = np.full((h + 2, w + 2), cells)
-    colours = []
-    for colour in (even, ~even):
-        rows, columns = np.nonzero(colour)
-        numbers[1 + rows, 1 + columns] = np.arange(cells)
-        colours.append((rows, columns))
-    targets = np.stack(
-        [
-            np.stack([numbers[rows + 2 - dy, columns + 2 - dx] for dy in range(3) for dx in range(3)])
-            for rows, columns in colours
+    rows, columns = (np.concatenate(both) for both in zip(np.nonzero(even), np.nonzero(~even), strict=True))
+    numbers = np.full((h + 2, w + 2), h * w)
+    numbers[1 + rows, 1 + columns] = np.arange(h * w)
+    targets = np.stack([numbers[rows + 2 - dy, columns + 2 - dx] for dy in range(3) for dx in range(3)], 1)
+    beside = np.stack(
+        [np.full(h * w, h * w)]
+        + [
+            np.clip(rows + dy, 0, h - 1) * w + np.clip(columns + dx, 0, w - 1)
+            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))
         ]
     )
-    order = np.concatenate([rows * w + columns for rows, columns in colours])
-    for array in (order, targets):
+    found = Board(rows * w + columns, targets.reshape(2, -1, 9), beside)
+    for array in (found.order, found.targets, found.beside):
         array.setflags(write=False)
-    return Board(order, targets)
-
-
-# Taps of a 3x3 window that lead to cells of the same colour, and to cells of the other one.
-_SAME, _OTHER = (0, 2, 4, 6, 8), (1, 3, 5, 7)
+    return found
 
 
 @dataclass(frozen=True)
@@ -134,22 +135,18 @@ class IntegerStep:
 
     Attributes:
         first, seen: the step's channels are `first` to `seen - 1`.
-        out, bias: from the hidden values to table indexes, [seen - first, hidden] and [seen - first, 1]: whole numbers
-            over 2^15. The bias includes half a table's width, so that cutting off the fraction rounds.
-        same: weights [channels, taps * columns] by which a magnitude coded in this step enters the hidden sums of all
-            later steps on cells of its own colour.
-        same_from: the first column of `Pass.hidden` that `same` adds to.
-        other, other_from: the same for later steps on cells of the other colour.
+        out: from the hidden values and a 1 to table indexes, [seen - first, hidden + 1]: whole numbers over 2^15. What
+            the 1 is multiplied by includes half a table's width, so that cutting off the fraction rounds.
+        told: weights [channels, taps * rows] by which a magnitude coded in this step enters the hidden sums of all
+            later steps; zero where a tap leads to a step that is not later.
+        told_from: the first row of `Pass.hidden` that `told` adds to; the last is that of the last step.
     """
 
     first: int
     seen: int
     out: Exact
-    bias: Exact
-    same: NDArray[np.floating]
-    same_from: int
-    other: NDArray[np.floating]
-    other_from: int
+    told: NDArray[np.floating]
+    told_from: int
 
 
 class IntegerScales:
@@ -164,54 +161,49 @@ class IntegerScales:
             for number in range(2 * len(groups))
         ]
         self.hidden = parts[0]["near"].shape[0]
-        # Hidden sums before any symbol, of all steps of one colour side by side. The quality is in units of 1/64 and
-        # all other inputs of 1/8: the latter are multiplied up here.
-        here = [np.concatenate([p["here"].T[:-1] * 8, p["here"].T[-1:]]) for p in parts]
-        self._here = [np.hstack(here[colour::2]) for colour in (0, 1)]
-        self._here_bias = [np.hstack([p["here_bias"] * 64 for p in parts[colour::2]]) for colour in (0, 1)]
-        self.steps = [self._step(number, parts) for number in range(len(parts))]
         # Whole numbers below 2^24 are exact in float32.
         self.sums: type[np.floating] = np.float32 if max(map(_most, parts)) < 1 << 24 else np.float64
+        # From the inputs of `side` to hidden sums before any symbol, of all steps of one colour one below the other.
+        # The quality and the bias are in units of 1/64 and all other inputs of 1/8: the latter are multiplied up here.
+        here = [np.hstack([p["here"][:, :-1] * 8, p["here"][:, -1:], p["here_bias"][:, None] * 64]) for p in parts]
+        self._here = [np.vstack(here[colour::2]).astype(self.sums) for colour in (0, 1)]
+        self.steps = [self._step(number, parts) for number in range(len(parts))]
 
     def _step(self, number: int, parts: list[dict[str, Exact]]) -> IntegerStep:
         group = number // 2
         first, seen = self.groups[group - 1] if group else 0, self.groups[group]
-        # A later step on the other colour may be of the same group.
-        same, same_from = _spread(parts, number + 2, (first, seen), _SAME)
-        other, other_from = _spread(parts, number + 1, (first, seen), _OTHER)
         half, unit = 1 << (_RESULT_SHIFT - 1), 1.0 / (1 << _RESULT_SHIFT)  # a power of two: exact
+        bias = parts[number]["out_bias"][:, None] * 4096 + half
+        told_from = (number + 1) // 2
         return IntegerStep(
             first=first,
             seen=seen,
-            out=np.ascontiguousarray(parts[number]["out"] * unit),
-            bias=(parts[number]["out_bias"][:, None] * 4096 + half) * unit,
-            same=same,
-            same_from=same_from * self.hidden,
-            other=other,
-            other_from=other_from * self.hidden,
+            out=np.hstack([parts[number]["out"], bias]) * unit,
+            told=_told(parts, number, told_from, (first, seen)).astype(self.sums),
+            told_from=told_from * self.hidden,
         )
 
-    def side(self, z: Ints, vectors: NDArray[np.integer], intra: bool, level: int) -> Exact:
-        """Inputs that all steps share, [h, w, inputs]: z interpolated, motion, intra, quality level."""
+    def side(self, z: NDArray[np.integer], vectors: NDArray[np.integer], intra: bool, level: int) -> Exact:
+        """Inputs that all steps share, [inputs, cells in coding order]: z interpolated, motion, intra, quality level,
+        and a 1 for the bias."""
         planes, rows, columns = z.shape
-        h, w = rows * Z_CELLS, columns * Z_CELLS
-        inputs = np.zeros((planes + 4, h * w))
-        np.floor(z.reshape(planes, -1) @ _plane_upsampling(rows, columns) * 0.125, out=inputs[:planes])
+        inputs = np.zeros((planes + 5, rows * columns * Z_CELLS**2), self.sums)
+        np.floor(z.reshape(planes, -1) @ _plane_upsampling(rows, columns), out=inputs[:planes], casting="same_kind")
         if vectors.any():
-            inputs[planes : planes + 2] = motion_features(vectors).reshape(2, -1)
-        inputs[planes + 2], inputs[planes + 3] = 8 * intra, level
-        return np.ascontiguousarray(inputs.T).reshape(h, w, -1)
+            inputs[planes], inputs[planes + 1] = motion_features(vectors)
+        inputs[planes + 2], inputs[planes + 3], inputs[planes + 4] = 8 * intra, level, 1
+        return inputs
 
     def start(self, side: Exact) -> Pass:
         """Begin a pass over the steps of one frame. side: see `side`."""
         return Pass(self, side)
 
-    def all_indexes(self, symbols: NDArray[np.integer], side: Exact) -> Ints:
+    def all_indexes(self, symbols: NDArray[np.integer], side: Exact) -> NDArray[np.uint8]:
         """Tables of every symbol [C, h, w] as the steps would see them if all of `symbols` were final."""
         channels, h, w = symbols.shape
         cells = board(h, w)
         ordered = symbols.reshape(channels, -1)[:, cells.order]
-        found = np.empty(ordered.shape, np.int64)
+        found = np.empty(ordered.shape, np.uint8)
         run = self.start(side)
         for number, step in enumerate(self.steps):
             part = slice(step.first, step.seen), run.slots(number)
@@ -229,17 +221,18 @@ class Pass:
     """
 
     def __init__(self, scales: IntegerScales, side: Exact) -> None:
-        h, w, inputs = side.shape
-        self._scales, self._board = scales, board(h, w)
+        self._scales = scales
+        count = side.shape[1]
+        size = isqrt(count)
+        self._board = board(size, size)  # a frame is square
         self.cells = self._board.cells
-        ordered = side.reshape(h * w, inputs)[self._board.order]
-        # Hidden sums [cells + 1, steps of this colour * hidden]; the last row takes what falls beyond the rim.
-        self.hidden: list[NDArray[np.floating]] = []
+        # Hidden sums [steps of one colour * hidden, cells + 1]: below a cell, those of the steps of its colour; the
+        # last column takes what falls beyond the rim.
+        self.hidden = np.zeros((len(scales.steps) // 2 * scales.hidden, count + 1), side.dtype)
         for colour in (0, 1):
-            sums = np.empty((self.cells + 1, scales._here_bias[colour].size), scales.sums)
-            sums[:-1] = ordered[self.slots(colour)] @ scales._here[colour] + scales._here_bias[colour]
-            sums[-1] = 0
-            self.hidden.append(sums)
+            slots = self.slots(colour)
+            np.matmul(scales._here[colour], side[:, slots], out=self.hidden[:, slots])
+        self._inputs = np.ones((scales.hidden + 1, self.cells))
 
     def slots(self, number: int) -> slice:
         """Where the cells of a step are in coding order."""
@@ -248,33 +241,25 @@ class Pass:
     def indexes(self, number: int) -> NDArray[np.uint8]:
         """Tables of step `number`, [channels of the step, cells]; all earlier steps must have been added."""
         step, width = self._scales.steps[number], self._scales.hidden
-        group, colour = divmod(number, 2)
-        sums = self.hidden[colour][:-1, group * width : (group + 1) * width]
-        hidden = np.maximum(sums, 0, dtype=np.float64)
-        result = step.out @ hidden.T
-        result += step.bias
+        start = number // 2 * width
+        np.maximum(self.hidden[start : start + width, self.slots(number)], 0, out=self._inputs[:-1])
+        result = step.out @ self._inputs
         # Cutting the fraction off is the floor, since nothing below zero is left.
-        return np.minimum(np.maximum(result, 0, out=result), TABLES - 1, out=result).astype(np.uint8)
+        return result.clip(0, TABLES - 1, out=result).astype(np.uint8)
 
     def add(self, number: int, symbols: NDArray[np.integer]) -> None:
         """Tell the later steps what was coded in step `number`: symbols [channels of the step, cells]."""
-        if number + 1 == len(self._scales.steps):
+        step = self._scales.steps[number]
+        if not step.told.size:
             return
         busy = np.bitwise_or.reduce(symbols, axis=0).nonzero()[0]
         if not busy.size:
             return
-        step, colour = self._scales.steps[number], number % 2
-        magnitudes = _LOG_MAGNITUDE.take(np.abs(symbols[:, busy]), mode="clip").T.astype(step.other.dtype, copy=False)
-        targets = self._board.targets[colour][:, busy]
-        for taps, weights, start, sums in (
-            (_SAME, step.same, step.same_from, self.hidden[colour]),
-            (_OTHER, step.other, step.other_from, self.hidden[1 - colour]),
-        ):
-            if weights.size:
-                added = (magnitudes @ weights).reshape(len(busy), len(taps), -1)
-                part = sums[:, start:]
-                for place, tap in enumerate(taps):  # no cell is met twice at one tap
-                    part[targets[tap]] += added[:, place]
+        magnitudes = _LOG_MAGNITUDE.take(np.abs(symbols[:, busy].T), mode="clip").astype(step.told.dtype, copy=False)
+        # In the flat form of `hidden`: where each row of `told` starts, and how far into it each tap of a cell leads.
+        rows = np.arange(step.told_from, len(self.hidden)) * self.hidden.shape[1]
+        places = self._board.targets[number % 2][busy][..., None] + rows
+        np.add.at(self.hidden.reshape(-1), places.reshape(-1), (magnitudes @ step.told).reshape(-1))
 
 
 def _most(part: dict[str, Exact]) -> float:
@@ -286,27 +271,22 @@ def _most(part: dict[str, Exact]) -> float:
     return float((near + here @ inputs + np.abs(part["here_bias"]) * 64).max())
 
 
-def _spread(
-    parts: list[dict[str, Exact]], start: int, channels: tuple[int, int], taps: tuple[int, ...]
-) -> tuple[NDArray[np.floating], int]:
-    """The weights by which the magnitudes of some channels enter steps `start`, `start + 2`, ... at some taps.
+def _told(parts: list[dict[str, Exact]], number: int, group: int, channels: tuple[int, int]) -> Exact:
+    """The weights by which magnitudes coded in step `number` enter the later steps: `IntegerStep.told`.
 
     Args:
         parts: the arrays of every step.
-        start: the first step that is told.
+        number: the step that tells.
+        group: the first group of steps that is told.
         channels: (first, seen), the channels that tell.
-        taps: those of the 3x3 window that lead to the cells of these steps.
-
-    Returns:
-        Weights [channels, taps * hidden of all these steps], in float32 where no sum over the channels can reach
-        2^24; and the number of step `start` among those of its colour.
     """
     first, seen = channels
-    later = parts[start::2]
-    if not later:
-        return np.zeros((seen - first, 0), np.float32), 0
-    near = np.stack([p["near"][:, first:seen].reshape(-1, seen - first, 9)[..., list(taps)] for p in later])
-    # [steps, hidden, channels, taps] to [channels, taps, steps, hidden]; multiplied up like the other inputs.
-    weights = near.transpose(2, 3, 0, 1).reshape(seen - first, -1)
-    exact = np.float32 if np.abs(weights).sum(0).max() * LOG_MAGNITUDE[-1] < 1 << 24 else np.float64
-    return np.ascontiguousarray(weights * 8, exact), start // 2
+    hidden = len(parts[0]["near"])
+    weights = np.zeros((seen - first, 9, len(parts) // 2 - group, hidden))
+    for tap in range(9):
+        for place in range(weights.shape[2]):
+            # Every other tap of a 3x3 window leads to cells of the other colour.
+            told = 2 * (group + place) + (number + tap) % 2
+            if told > number:
+                weights[:, tap, place] = parts[told]["near"][:, first:seen].reshape(hidden, -1, 9)[..., tap].T
+    return weights.reshape(seen - first, -1) * 8  # multiplied up like the other inputs
