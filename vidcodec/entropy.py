@@ -11,7 +11,6 @@ string inside the final interval, trailing zero bytes dropped.
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import groupby
 from typing import Any
 
 import constriction
@@ -25,10 +24,13 @@ RangeEncoder = constriction.stream.queue.RangeEncoder
 RangeDecoder = constriction.stream.queue.RangeDecoder
 
 Ints = NDArray[np.int32]
+Symbols = NDArray[np.int16]
 MAX_TOTAL = 1 << 22
-FEW = 200
-"""Up to so many symbols are handed to the coder one by one; above, table by table. A call takes a third of a
-microsecond with an array, a twentieth with a number; what is around it takes more, and the two meet about here."""
+FEW = 300
+RUN = 8
+"""Up to `FEW` symbols are read one by one, and up to `RUN` to a table on average are written so; more, table by table.
+A call of the coder takes a third of a microsecond with an array and a twentieth with a number; what is around it takes
+more, and the two meet about here."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Tables:
 
     Args:
         frequencies: `[rows, columns]` integers >= 0, each row with a sum of 1..4,194,304 and without gaps.
-        low: the symbol of the first column.
+        low: the symbol of the first column; this and that of the last fit into 16 bits.
 
     Raises:
         ValueError: the frequencies are not as said.
@@ -48,8 +50,8 @@ class Tables:
 
     frequencies: NDArray[np.int64]
     low: int
-    lows: Ints = field(init=False)
-    highs: Ints = field(init=False)
+    lows: Symbols = field(init=False)
+    highs: Symbols = field(init=False)
     _open: NDArray[np.bool_] = field(init=False, repr=False)  # whether a row codes more than one symbol
     _first_open: int | None = field(init=False, repr=False)  # all rows from here on do and none before; None: mixed
     _zero: bool = field(init=False, repr=False)  # whether every row codes zero
@@ -68,6 +70,8 @@ class Tables:
         last = freq.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
         if not np.array_equal(used.sum(axis=1), last - first + 1):
             raise ValueError("a table must not have a zero between two used symbols")
+        if self.low < -(1 << 15) or self.low + freq.shape[1] > 1 << 15:
+            raise ValueError("a symbol of the tables does not fit into 16 bits")
         # Exact integers in float64: the coder's own fixed-point conversion is then plain IEEE arithmetic without
         # rounding surprises, the same on every machine. `perfect=False` pins the conversion across versions.
         models = tuple(
@@ -76,8 +80,8 @@ class Tables:
         )
         freq.setflags(write=False)
         object.__setattr__(self, "frequencies", freq)
-        object.__setattr__(self, "lows", (first + self.low).astype(np.int32))
-        object.__setattr__(self, "highs", (last + self.low).astype(np.int32))
+        object.__setattr__(self, "lows", (first + self.low).astype(np.int16))
+        object.__setattr__(self, "highs", (last + self.low).astype(np.int16))
         is_open = last > first
         start = int(is_open.argmax()) if is_open.any() else len(freq)
         object.__setattr__(self, "_open", is_open)
@@ -114,20 +118,21 @@ class Tables:
         freq = self.frequencies[index, np.asarray(symbols) - self.low]
         return float(np.log2(self.frequencies.sum(axis=1)[index] / freq).sum())
 
-    def order(self, rows: NDArray[np.integer], parts: NDArray[np.integer] | None = None) -> NDArray[np.intp]:
-        """Positions in coding order: part by part (all one part if None), in a part table by table, in a table as they
-        stand. Rows that code for nothing are left out: most symbols of an idle frame are of such rows, so sorting the
-        rest is little work."""
-        coded, keys, most = None, rows, len(self)
+    def order(self, rows: NDArray[np.integer], sizes: tuple[int, ...] = ()) -> NDArray[np.intp]:
+        """Positions in coding order: part by part if there are parts of these sizes, in a part table by table, in a
+        table as they stand. Rows that code for nothing are left out: most symbols of an idle frame are of such rows, so
+        sorting the rest is little work."""
+        coded, keys = None, rows
         if self._first_open != 0:
             chosen = self._open[rows] if self._first_open is None else rows >= self._first_open
             coded = chosen.nonzero()[0]
             keys = rows[coded]
-        count = 1 if parts is None or not parts.size else int(parts[-1]) + 1
-        # Sorting 16-bit keys takes time in proportion to their number.
-        keys = keys.astype(np.int16 if count * most < 1 << 15 else np.int64)
-        if parts is not None:
-            keys += (parts if coded is None else parts[coded]).astype(keys.dtype) * keys.dtype.type(most)
+        # Sorting numbers of 8 or 16 bits takes time in proportion to their number.
+        if keys.dtype != np.uint8 and len(self) < 1 << 15:
+            keys = keys.astype(np.int16, copy=False)
+        if len(sizes) > 1:
+            parts = _part_keys(sizes, len(self))
+            keys = keys + (parts if coded is None else parts[coded])
         order = keys.argsort(kind="stable")
         return order if coded is None else coded[order]
 
@@ -143,66 +148,52 @@ def _rows(tables: Tables, rows: ArrayLike) -> NDArray[np.integer]:
 
 
 @lru_cache(maxsize=16)
-def _part_numbers(sizes: tuple[int, ...]) -> NDArray[np.int16]:
-    """The number of its part for every symbol of parts of these sizes."""
-    numbers = np.repeat(np.arange(len(sizes), dtype=np.int16), sizes)
-    numbers.setflags(write=False)
-    return numbers
-
-
-def _runs(rows: NDArray[np.integer]) -> list[tuple[int, int, int]]:
-    """(row, start, stop) of each run of equal numbers; there is at least one."""
-    cuts = ((rows[1:] != rows[:-1]).nonzero()[0] + 1).tolist()
-    starts = [0, *cuts]
-    return list(zip(rows[starts].tolist(), starts, [*cuts, len(rows)], strict=True))
+def _part_keys(sizes: tuple[int, ...], tables: int) -> NDArray[np.integer]:
+    """For every symbol of parts of these sizes, the number of its part times that of tables."""
+    first = np.arange(len(sizes)) * tables
+    keys = np.repeat(first.astype(np.int16 if len(sizes) * tables < 1 << 15 else np.int64), sizes)
+    keys.setflags(write=False)
+    return keys
 
 
 class SymbolEncoder:
     """Writes one frame's symbols, part by part, into one stream."""
 
     def __init__(self, checks: bool = True) -> None:
-        """checks: whether `finish` looks for what the tables do not have; else the caller answers for it."""
+        """checks: whether `put` looks for what the tables do not have; else the caller answers for it."""
         self._checks = checks
-        self._parts: list[tuple[Tables, ArrayLike, ArrayLike]] = []
+        self._coder = RangeEncoder()
 
-    def put(self, tables: Tables, symbols: ArrayLike, rows: ArrayLike) -> None:
-        """Append symbols, each coded with its table (any equal shapes, taken in C order)."""
-        self._parts.append((tables, symbols, rows))
-
-    def finish(self) -> bytes:
-        """The shortest byte string that decodes to what was put, given that a decoder reads zeros after its end.
+    def put(self, tables: Tables, symbols: ArrayLike, rows: ArrayLike, sizes: tuple[int, ...] = ()) -> None:
+        """Append symbols, each coded with its table (equal shapes, taken in C order): one part, or parts of these
+        sizes.
 
         Raises:
             ValueError: a symbol is outside its table (see `Tables.clip`), or a row does not exist.
         """
-        coder = RangeEncoder()
-        # Neighbouring parts of the same tables are sorted in one go.
-        for _, parts in groupby(self._parts, key=lambda part: id(part[0])):
-            _encode(coder, list(parts), self._checks)
-        return _cut(coder)
+        index, values = np.asarray(rows).reshape(-1), np.asarray(symbols).reshape(-1)
+        if self._checks:
+            index = _rows(tables, index)
+            if len(index) != len(values):
+                raise ValueError(f"{values.size} symbols but {index.size} table indexes")
+            if not tables.holds(values, index):
+                raise ValueError("a symbol is outside its table")
+        order = tables.order(index, sizes)
+        index = index[order]
+        offsets = values[order].astype(np.int32) - tables.lows[index]
+        encode, models = self._coder.encode, tables._models
+        cuts = (index[1:] != index[:-1]).nonzero()[0] + 1
+        if len(index) <= RUN * (len(cuts) + 1):
+            for offset, row in zip(offsets.tolist(), index.tolist(), strict=True):
+                encode(offset, models[row])
+        else:
+            starts = [0, *cuts.tolist()]
+            for start, stop, row in zip(starts, [*starts[1:], len(index)], index[starts].tolist(), strict=True):
+                encode(offsets[start:stop], models[row])
 
-
-def _encode(coder: Any, parts: list[tuple[Tables, ArrayLike, ArrayLike]], checks: bool) -> None:
-    tables = parts[0][0]
-    each = [np.asarray(rows).reshape(-1) for _, _, rows in parts]
-    index = np.concatenate(each)
-    values = np.concatenate([np.asarray(symbols).reshape(-1) for _, symbols, _ in parts]).astype(np.int32, copy=False)
-    if checks:
-        index = _rows(tables, index)
-        if any(len(rows) != np.size(symbols) for rows, (_, symbols, _) in zip(each, parts, strict=True)):
-            raise ValueError(f"{values.size} symbols but {index.size} table indexes")
-        if not tables.holds(values, index):
-            raise ValueError("a symbol is outside its table")
-    order = tables.order(index, _part_numbers(tuple(map(len, each))) if len(each) > 1 else None)
-    rows = index[order]
-    offsets, models = values[order] - tables.lows[rows], tables._models
-    if len(rows) <= FEW:
-        encode = coder.encode
-        for row, offset in zip(rows.tolist(), offsets.tolist(), strict=True):
-            encode(offset, models[row])
-    else:
-        for row, start, stop in _runs(rows):
-            coder.encode(offsets[start:stop], models[row])
+    def finish(self) -> bytes:
+        """The shortest byte string that decodes to what was put, given that a decoder reads zeros after its end."""
+        return _cut(self._coder)
 
 
 def _cut(coder: Any) -> bytes:
@@ -230,7 +221,7 @@ class SymbolDecoder:
         padded = data + bytes(8 + -len(data) % 4)
         self._coder = RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
 
-    def take(self, tables: Tables, rows: ArrayLike) -> Ints:
+    def take(self, tables: Tables, rows: ArrayLike) -> Symbols:
         """Read as many symbols as there are `rows`, each with its table; the result has the shape of `rows`.
 
         The time and memory are set by the size of `rows`, whatever the bytes.
@@ -240,16 +231,19 @@ class SymbolDecoder:
         """
         index = _rows(tables, rows) if self._checks else np.asarray(rows).reshape(-1)
         order = tables.order(index)
-        values = np.zeros(len(index), np.int32) if tables._closed_zero else tables.lows[index]
+        values = np.zeros(len(index), np.int16) if tables._closed_zero else tables.lows[index]
         if order.size:
-            sorted_rows, models, decode = index[order], tables._models, self._coder.decode
-            try:
-                if len(sorted_rows) <= FEW:
-                    offsets: ArrayLike = [decode(models[row]) for row in sorted_rows.tolist()]
-                else:
-                    runs = _runs(sorted_rows)
-                    offsets = np.concatenate([decode(models[row], stop - start) for row, start, stop in runs])
-            except AssertionError as error:  # what constriction raises on impossible data
-                raise DamagedPacket("packet body is not a valid entropy-coded stream") from error
-            values[order] = tables.lows[sorted_rows] + np.asarray(offsets, dtype=np.int32)
+            sorted_rows = index[order]
+            values[order] = self._offsets(tables._models, sorted_rows) + tables.lows[sorted_rows]
         return values.reshape(np.shape(rows))
+
+    def _offsets(self, models: tuple[Any, ...], rows: NDArray[np.integer]) -> Ints:
+        """How far each symbol lies above the lowest of its table; `rows` rise."""
+        decode = self._coder.decode
+        try:
+            if len(rows) <= FEW:
+                return np.fromiter([decode(models[row]) for row in rows.tolist()], np.int32, len(rows))
+            counts = enumerate(np.bincount(rows).tolist())
+            return np.concatenate([decode(models[row], count) for row, count in counts if count])
+        except AssertionError as error:  # what constriction raises on impossible data
+            raise DamagedPacket("packet body is not a valid entropy-coded stream") from error

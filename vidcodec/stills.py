@@ -86,7 +86,7 @@ class StillCodec(Codec):
         header = packet.header
         if header.distance or header.quality >= self.info.qualities:
             raise DamagedPacket(f"frame {header.number}: no packet of model {self.info.model_id!r}")
-        symbols = SymbolDecoder(packet.body).take(self._tables, self._rows(header.quality))
+        symbols = SymbolDecoder(packet.body).take(self._tables, self._rows(header.quality)).astype(np.int32)
         if checksum(header.prefix(), symbols.astype("<i2").tobytes()) != header.checksum:
             raise DamagedPacket(f"packet {header.number} is damaged: its checksum does not match")
         return symbols

@@ -79,7 +79,7 @@ def motion_features(vectors: NDArray[np.integer]) -> Ints:
     h, w, _ = vectors.shape
     cells = board(h, w)
     flat = np.concatenate([vectors.reshape(-1, 2), np.zeros((1, 2), np.int64)])
-    apart = np.abs(flat[cells.beside] - flat[cells.order])  # from nothing, then from the four neighbours
+    apart = np.abs(flat.take(cells.beside, 0) - flat.take(cells.order, 0))  # from nothing, then from the four neighbours
     logs = LOG_MAGNITUDE.take(apart[..., 0] + apart[..., 1], mode="clip")
     return np.stack([logs[0], np.maximum.reduce(logs[1:])])
 
@@ -258,7 +258,7 @@ class Pass:
         magnitudes = _LOG_MAGNITUDE.take(np.abs(symbols[:, busy].T), mode="clip").astype(step.told.dtype, copy=False)
         # In the flat form of `hidden`: where each row of `told` starts, and how far into it each tap of a cell leads.
         rows = np.arange(step.told_from, len(self.hidden)) * self.hidden.shape[1]
-        places = self._board.targets[number % 2][busy][..., None] + rows
+        places = self._board.targets[number % 2].take(busy, 0)[..., None] + rows
         np.add.at(self.hidden.reshape(-1), places.reshape(-1), (magnitudes @ step.told).reshape(-1))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.networks.integer import Ints
-from vidcodec.networks.vectors import LIMIT, SPREADS, motion_passes, predicted_vectors
+from vidcodec.networks.vectors import LIMIT, motion_passes, predicted_vectors
 
 CELL = 16  # pixels a vector stands for, in each direction
 FIRST_PASS = 3
@@ -81,14 +81,14 @@ def _one_round(vectors: Ints, now: Floats, before: Floats, bit_price: float) -> 
     x_pull, y_pull = (_sums(reach, left * slope) for slope in (across, down))
     passes = motion_passes(cells)[FIRST_PASS - 1 :]
     for number, (where, around) in enumerate(passes, start=FIRST_PASS):
-        expected, tables = predicted_vectors(flat[around], number * SPREADS)
+        expected, tables = predicted_vectors(flat.take(around, 0), 0)
         own = flat[where]
         tried = np.concatenate([own + _STEPS[:, None], np.stack([expected, np.zeros_like(own)])])
         np.clip(tried, -LIMIT, LIMIT, out=tried)
         change = (tried - own).astype(np.float32)
         dx, dy = change[..., 0], change[..., 1]
         error = dx * (dx * xx[where] + 2 * (dy * xy[where] + x_pull[where])) + dy * (dy * yy[where] + 2 * y_pull[where])
-        price = bit_price * _bits(np.abs(tried - expected), tables // 4 - number * SPREADS)
+        price = bit_price * _bits(np.abs(tried - expected), tables // 4)
         best = (error + price).argmin(0), np.arange(len(where))
         flat[where] = tried[best]
         if number < FIRST_PASS - 1 + len(passes) and change[best].any():

@@ -6,14 +6,15 @@ tables by whole numbers that came before it in the same packet, so a packet need
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidcodec.entropy import SymbolDecoder, SymbolEncoder, Tables
+from vidcodec.entropy import SymbolDecoder, SymbolEncoder, Symbols, Tables
 from vidcodec.errors import DamagedPacket
 from vidcodec.networks.integer import TABLES, Exact, IntegerScales, Ints, bit_length, board, side_levels
 from vidcodec.networks.vectors import (
@@ -46,15 +47,15 @@ TABLE_SHAPES: dict[str, tuple[int, int, int]] = {
 class FrameSymbols:
     """Everything a packet says: vectors int [h, w, 2], z int [groups, h/4, w/4], y int [C, h, w]."""
 
-    vectors: Ints
-    z: Ints
-    y: Ints
+    vectors: Whole
+    z: Whole
+    y: Whole
 
 
 class Port(Protocol):
     """Where a walk puts its symbols or takes them from."""
 
-    def code(self, table: str, rows: Whole, values: Whole | None) -> Ints:
+    def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         """Code symbols with the rows of a table; returns what the receiver gets."""
 
 
@@ -65,23 +66,20 @@ class EncodePort:
         self.tables, self.encoder = tables, SymbolEncoder(checks=False)  # symbols are clipped, rows are the walk's
         self.coded: list[bytes] = []
 
-    def code(self, table: str, rows: Whole, values: Whole | None) -> Ints:
+    def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         if values is None:
             raise ValueError("nothing to encode")
         clipped = self.tables[table].clip(values, rows)
         self.encoder.put(self.tables[table], clipped, rows)
         self.coded.append(clipped.astype("<i2").tobytes())
-        return clipped.astype(np.int64)
+        return clipped
 
-    def code_whole(self, table: str, rows: Whole, values: Whole, sizes: Sequence[int]) -> bool:
+    def code_whole(self, table: str, rows: Whole, values: Whole, sizes: tuple[int, ...]) -> bool:
         """Code parts of these sizes, one after the other, all at once; False, and nothing is coded, where a symbol is
         outside its table."""
         if not self.tables[table].holds(values, rows):
             return False
-        start = 0
-        for size in sizes:
-            self.encoder.put(self.tables[table], values[start : start + size], rows[start : start + size])
-            start += size
+        self.encoder.put(self.tables[table], values, rows, sizes)
         self.coded.append(values.astype("<i2", copy=False).tobytes())
         return True
 
@@ -92,14 +90,13 @@ class DecodePort:
     def __init__(self, tables: Mapping[str, Tables], body: bytes) -> None:
         self.tables, self.decoder = tables, SymbolDecoder(body, checks=False)  # rows are the walk's, whatever is read
         self.coded: list[bytes] = []
-        self.parts: list[tuple[str, Whole, Ints]] = []  # (table, rows, symbols) of every part read
+        self.parts: list[tuple[str, Whole, Whole]] = []  # (table, rows, symbols) of every part read
 
-    def code(self, table: str, rows: Whole, values: Whole | None) -> Ints:
+    def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         taken = self.decoder.take(self.tables[table], rows)
-        self.coded.append(taken.astype("<i2").tobytes())
-        read = taken.astype(np.int64)
-        self.parts.append((table, rows, read))
-        return read
+        self.coded.append(taken.astype("<i2", copy=False).tobytes())
+        self.parts.append((table, rows, taken))
+        return taken
 
     def bits(self) -> dict[str, float]:
         """Ideal cost in bits of what was read, by the name of its tables."""
@@ -117,7 +114,7 @@ class CountPort:
             name: np.zeros((rows, high - low + 1), np.int64) for name, (rows, low, high) in TABLE_SHAPES.items()
         }
 
-    def code(self, table: str, rows: Whole, values: Whole | None) -> Ints:
+    def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         if values is None:
             raise ValueError("nothing to count")
         _, low, high = TABLE_SHAPES[table]
@@ -144,39 +141,51 @@ def walk(
         vectors = _walk_motion(port, cells, None if known is None else known.vectors)
         if np.abs(vectors).max() > LIMIT:
             raise DamagedPacket("a motion vector in the packet is out of range")
-    y = np.zeros((groups[-1], cells, cells), np.int64)
-    z = np.zeros((len(groups), cells // 4, cells // 4), np.int64)
+    y = np.zeros((groups[-1], cells, cells), np.int16)
+    z: Whole = np.zeros((len(groups), cells // 4, cells // 4), np.int64)
     if has & 2:
         z = _walk_side(port, z.shape, band + LEVEL_CLASSES * intra, None if known is None else known.z)
-        order = board(cells, cells).order
-        wanted = None if known is None else known.y.reshape(groups[-1], -1).astype(np.int16).take(order, 1)
+        places, parts_of_y = _order_of_y(groups, cells)
+        wanted = None if known is None else known.y.reshape(-1).astype(np.int16, copy=False).take(places)
         side = scales.side(z, vectors, intra, level)
-        if wanted is not None and isinstance(port, EncodePort) and _code_known(port, scales, side, wanted):
+        if wanted is not None and isinstance(port, EncodePort) and _code_known(port, scales, side, wanted, parts_of_y):
             assert known is not None
             return FrameSymbols(vectors, z, known.y)
-        ordered = np.empty((groups[-1], cells * cells), np.int16)
+        coded = np.empty(len(places), np.int16)
         run = scales.start(side)
-        for number, step in enumerate(scales.steps):
-            part = slice(step.first, step.seen), run.slots(number)
+        for number, part in enumerate(parts_of_y):
             index = run.indexes(number)
-            coded = port.code("y", index.reshape(-1), None if wanted is None else wanted[part].reshape(-1))
-            ordered[part] = coded.reshape(index.shape)
-            run.add(number, ordered[part])
-        y.reshape(groups[-1], -1)[:, order] = ordered
+            coded[part] = port.code("y", index.reshape(-1), None if wanted is None else wanted[part])
+            run.add(number, coded[part].reshape(index.shape))
+        y.reshape(-1)[places] = coded
     return FrameSymbols(vectors, z, y)
 
 
-def _code_known(port: EncodePort, scales: IntegerScales, side: Exact, wanted: NDArray[np.int16]) -> bool:
-    """Code symbols [C, cells in coding order] in one go, if their tables have them: what a step is told is then what
-    was wanted. Else nothing is coded, and the steps must be walked one by one."""
+@cache
+def _order_of_y(groups: tuple[int, ...], cells: int) -> tuple[Ints, tuple[slice, ...]]:
+    """Flat positions of y in the order in which it is coded, and where in that order each step is."""
+    colours = board(cells, cells).order.reshape(2, -1)
+    steps = [
+        (np.arange(first, seen)[:, None] * cells**2 + colour).reshape(-1)
+        for first, seen in zip((0, *groups), groups, strict=False)
+        for colour in colours
+    ]
+    ends = np.cumsum([len(step) for step in steps]).tolist()
+    return np.concatenate(steps), tuple(slice(a, b) for a, b in zip([0, *ends], ends, strict=False))
+
+
+def _code_known(
+    port: EncodePort, scales: IntegerScales, side: Exact, wanted: Symbols, parts: tuple[slice, ...]
+) -> bool:
+    """Code all symbols in one go, if their tables have them: what a step is told is then what was wanted. Else nothing
+    is coded, and the steps must be walked one by one."""
     run = scales.start(side)
-    rows, values = [], []
-    for number, step in enumerate(scales.steps):
-        symbols = wanted[step.first : step.seen, run.slots(number)]
-        rows.append(run.indexes(number).reshape(-1))
-        values.append(symbols.reshape(-1))
-        run.add(number, symbols)
-    return port.code_whole("y", np.concatenate(rows), np.concatenate(values), [len(row) for row in rows])
+    rows = np.empty(len(wanted), np.uint8)
+    for number, part in enumerate(parts):
+        index = run.indexes(number)
+        rows[part] = index.reshape(-1)
+        run.add(number, wanted[part].reshape(index.shape))
+    return port.code_whole("y", rows, wanted, tuple(part.stop - part.start for part in parts))
 
 
 def with_side(vectors: Ints, y: Ints, groups: tuple[int, ...]) -> FrameSymbols:
@@ -184,55 +193,51 @@ def with_side(vectors: Ints, y: Ints, groups: tuple[int, ...]) -> FrameSymbols:
     return FrameSymbols(vectors, side_levels(y, groups), y)
 
 
-def _walk_side(port: Port, shape: tuple[int, ...], condition: int, known: Ints | None) -> Ints:
+def _walk_side(port: Port, shape: tuple[int, ...], condition: int, known: Whole | None) -> Whole:
     """Code z [groups, rows, columns] behind a total for each group."""
-    groups = np.arange(shape[0])
+    groups = np.arange(shape[0], dtype=np.uint8)
     totals = None
     if known is not None:
         # A bit length b stands for magnitudes up to 2^b - 1: the total of a group bounds each of its cells.
         totals = bit_length(((1 << known) - 1).sum((1, 2)))
-    totals = port.code("totals", groups * 2 * LEVEL_CLASSES + condition, totals)
-    rows = np.repeat(groups * TOTALS + totals, shape[1] * shape[2])
+    totals = port.code("totals", groups * (2 * LEVEL_CLASSES) + condition, totals)
+    rows = (groups * TOTALS + totals).astype(np.uint8).repeat(shape[1] * shape[2])
     return port.code("z", rows, None if known is None else known.reshape(-1)).reshape(shape)
 
 
-def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
+def _walk_motion(port: Port, cells: int, known: Whole | None) -> Whole:
     """Code vectors [cells, cells, 2] from coarse to fine: a common vector, then each from the middle of its neighbours.
 
     The more the neighbours disagree, the wider the table.
     """
     if known is not None:
         return _walk_known_motion(port, cells, known)
-    shared = port.code("motion", np.zeros(2, np.int64), None)
     field = np.empty((cells * cells, 2), np.int64)
+    field[:] = port.code("motion", np.zeros(2, np.uint8), None)
     for number, (where, near) in enumerate(motion_passes(cells), start=1):
-        around = field[near] if number > 1 else np.broadcast_to(shared, (4, len(where), 2))
-        predicted, row = predicted_vectors(around, number * SPREADS)
+        vectors, row = predicted_vectors(field.take(near, 0), number * SPREADS * 4)
         x = port.code("motion", row, None)
-        y = port.code("motion", second_row(row, x), None)
-        field[where] = predicted + np.stack([x, y], axis=1)
+        vectors[:, 0] += x
+        vectors[:, 1] += port.code("motion", second_row(row, x), None)
+        field[where] = vectors
     return field.reshape(cells, cells, 2)
 
 
-def _walk_known_motion(port: Port, cells: int, known: Ints) -> Ints:
+def _walk_known_motion(port: Port, cells: int, known: Whole) -> Whole:
     """The same where all vectors are known: neighbours, tables and differences of all passes are worked out at once."""
     if np.abs(known).max() > LIMIT:
         raise ValueError(f"a motion vector is longer than {LIMIT} half pixels")  # within it no difference is clipped
     flat = known.reshape(-1, 2)
-    shared = port.code("motion", np.zeros(2, np.int64), median(flat))
-    where, near, first_rows, parts = all_passes(cells)
-    around = flat[near]
-    around[:, parts[0]] = shared
+    shared = port.code("motion", np.zeros(2, np.uint8), median(flat))
+    where, near, first_rows, parts, order = all_passes(cells)
+    around = flat.take(near, 0)
+    around[:, : len(motion_passes(cells)[0][0])] = shared
     predicted, row = predicted_vectors(around, first_rows)
-    rest = flat[where] - predicted
-    second = second_row(row, rest[:, 0])
-    if isinstance(port, EncodePort):
-        tables = np.concatenate([column[part] for part in parts for column in (row, second)])
-        values = np.concatenate([rest[part, axis] for part in parts for axis in (0, 1)])
-        sizes = [part.stop - part.start for part in parts for _ in (0, 1)]
-        if port.code_whole("motion", tables, values.astype(np.int16), sizes):
-            return known
-    for part in parts:
-        port.code("motion", row[part], rest[part, 0])
-        port.code("motion", second[part], rest[part, 1])
+    rest = (flat.take(where, 0) - predicted).T
+    tables = np.concatenate([row, second_row(row, rest[0])]).take(order)
+    values = rest.reshape(-1).take(order)
+    sizes = tuple(part.stop - part.start for part in parts)
+    if not isinstance(port, EncodePort) or not port.code_whole("motion", tables, values.astype(np.int16), sizes):
+        for part in parts:
+            port.code("motion", tables[part], values[part])
     return known

@@ -10,8 +10,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vidcodec.networks.integer import Ints, bit_length
+
+Rows = NDArray[np.uint8]  # numbers of tables
 
 LIMIT = 63  # half pixels, either way: a vector is coded in [-LIMIT, LIMIT]
 PASSES = 6  # one common vector, then five passes from coarse to fine
@@ -45,16 +48,19 @@ def motion_passes(cells: int) -> tuple[tuple[Ints, Ints], ...]:
 
 
 @lru_cache(maxsize=4)
-def all_passes(cells: int) -> tuple[Ints, Ints, Ints, tuple[slice, ...]]:
-    """All passes in one: cells [n], neighbours [4, n], pass number times `SPREADS` [n], and where each pass is."""
+def all_passes(cells: int) -> tuple[Ints, Ints, Rows, tuple[slice, ...], Ints]:
+    """All passes in one: cells [n], neighbours [4, n], and first tables [n]. A pass codes all x, then all y: where in
+    the stream each of these parts is, and in all x followed by all y the positions of what the stream holds, [2 n]."""
     passes = motion_passes(cells)
     sizes = [len(where) for where, _ in passes]
-    ends = np.cumsum(sizes).tolist()
+    ends = np.cumsum([size for size in sizes for _ in "xy"]).tolist()
+    number = np.repeat(np.arange(1, len(sizes) + 1), sizes)
     return (
         np.concatenate([where for where, _ in passes]),
         np.concatenate([near for _, near in passes], axis=1),
-        np.repeat(np.arange(1, len(sizes) + 1), sizes) * SPREADS,
-        tuple(slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)),
+        (number * SPREADS * 4).astype(np.uint8),
+        tuple(slice(start, end) for start, end in zip([0, *ends], ends, strict=False)),
+        np.concatenate([number, number]).argsort(kind="stable"),
     )
 
 
@@ -73,9 +79,9 @@ def median(values: Ints) -> Ints:
     return middle
 
 
-def predicted_vectors(around: Ints, first_row: Ints | int) -> tuple[Ints, Ints]:
-    """From the four neighbours [4, n, 2] of each cell: its vector [n, 2], and the table [n] of its x; first_row: of the
-    pass, in rows of `SPREADS`."""
+def predicted_vectors(around: Ints, first_row: Rows | int) -> tuple[Ints, Rows]:
+    """From the four neighbours [4, n, 2] of each cell: its vector [n, 2], and the table [n] of its x; first_row: the
+    first table of the pass."""
     low, high = np.minimum.reduce(around, 0), np.maximum.reduce(around, 0)
     middle = np.add.reduce(around, 0)
     middle -= low
@@ -83,14 +89,14 @@ def predicted_vectors(around: Ints, first_row: Ints | int) -> tuple[Ints, Ints]:
     middle += 1
     middle >>= 1  # mean of the middle two
     high -= low
-    spread = _SPREAD_OF[np.minimum(high[:, 0] + high[:, 1], len(_SPREAD_OF) - 1)]
-    return middle, (first_row + spread) * 4
+    return middle, _ROW_OF_SPREAD.take(high[:, 0] + high[:, 1], mode="clip") + first_row
 
 
-def second_row(row: Ints, x: Ints) -> Ints:
+def second_row(row: Rows, x: NDArray[np.integer]) -> Rows:
     """Tables of y from those of x: it is known whether x was predicted well."""
-    return row + 1 + np.minimum(np.abs(x), 2)
+    return row + _ROW_OF_X.take(np.abs(x), mode="clip")
 
 
-# min(bit length, 6) of 0..63; all above are 6 too.
-_SPREAD_OF: Ints = np.minimum(bit_length(np.arange(1 << (SPREADS - 1))), SPREADS - 1)
+# From how far the neighbours disagree to a table of x in its pass: four to a class, whose number is min(bit length, 6).
+_ROW_OF_SPREAD: Rows = (4 * np.minimum(bit_length(np.arange(1 << (SPREADS - 1))), SPREADS - 1)).astype(np.uint8)
+_ROW_OF_X: Rows = np.array([1, 2, 3], np.uint8)
