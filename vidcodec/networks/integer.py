@@ -84,7 +84,7 @@ def motion_features(vectors: NDArray[np.integer]) -> Ints:
     return np.stack([logs[0], np.maximum.reduce(logs[1:])])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Board:
     """The cells of a checkerboard in coding order: the even ones, then the odd ones, as many of each.
 
@@ -137,16 +137,14 @@ class IntegerStep:
         first, seen: the step's channels are `first` to `seen - 1`.
         out: from the hidden values and a 1 to table indexes, [seen - first, hidden + 1]: whole numbers over 2^15. What
             the 1 is multiplied by includes half a table's width, so that cutting off the fraction rounds.
-        told: weights [channels, taps * rows] by which a magnitude coded in this step enters the hidden sums of all
-            later steps; zero where a tap leads to a step that is not later.
-        told_from: the first row of `Pass.hidden` that `told` adds to; the last is that of the last step.
+        told: weights [channels, sums] by which a magnitude coded in this step enters hidden sums of later steps; which
+            sums these are, `_told_places` says.
     """
 
     first: int
     seen: int
     out: Exact
     told: NDArray[np.floating]
-    told_from: int
 
 
 class IntegerScales:
@@ -174,13 +172,14 @@ class IntegerScales:
         first, seen = self.groups[group - 1] if group else 0, self.groups[group]
         half, unit = 1 << (_RESULT_SHIFT - 1), 1.0 / (1 << _RESULT_SHIFT)  # a power of two: exact
         bias = parts[number]["out_bias"][:, None] * 4096 + half
-        told_from = (number + 1) // 2
+        # Multiplied up like the other inputs.
+        near = [part["near"][:, first:seen].reshape(self.hidden, -1, 9) * 8 for part in parts]
+        told = [near[later][..., tap].T for tap, later in _told(number, len(parts))]
         return IntegerStep(
             first=first,
             seen=seen,
             out=np.hstack([parts[number]["out"], bias]) * unit,
-            told=_told(parts, number, told_from, (first, seen)).astype(self.sums),
-            told_from=told_from * self.hidden,
+            told=np.hstack([np.zeros((seen - first, 0)), *told]).astype(self.sums),
         )
 
     def side(self, z: NDArray[np.integer], vectors: NDArray[np.integer], intra: bool, level: int) -> Exact:
@@ -256,10 +255,8 @@ class Pass:
         if not busy.size:
             return
         magnitudes = _LOG_MAGNITUDE.take(np.abs(symbols[:, busy].T), mode="clip").astype(step.told.dtype, copy=False)
-        # In the flat form of `hidden`: where each row of `told` starts, and how far into it each tap of a cell leads.
-        rows = np.arange(step.told_from, len(self.hidden)) * self.hidden.shape[1]
-        places = self._board.targets[number % 2].take(busy, 0)[..., None] + rows
-        np.add.at(self.hidden.reshape(-1), places.reshape(-1), (magnitudes @ step.told).reshape(-1))
+        places = _told_places(self._board, number, len(self._scales.steps), self._scales.hidden).take(busy, 0)
+        np.add.at(self.hidden.reshape(-1), places.astype(np.intp).reshape(-1), (magnitudes @ step.told).reshape(-1))
 
 
 def _most(part: dict[str, Exact]) -> float:
@@ -271,22 +268,25 @@ def _most(part: dict[str, Exact]) -> float:
     return float((near + here @ inputs + np.abs(part["here_bias"]) * 64).max())
 
 
-def _told(parts: list[dict[str, Exact]], number: int, group: int, channels: tuple[int, int]) -> Exact:
-    """The weights by which magnitudes coded in step `number` enter the later steps: `IntegerStep.told`.
+def _told(number: int, steps: int) -> list[tuple[int, int]]:
+    """(tap, step) of all taps of a 3x3 window at which one of the later steps sees what step `number` has coded."""
+    # Every other tap leads to cells of the other colour.
+    return [
+        (tap, step)
+        for tap in range(9)
+        for step in range(number + 1, steps)
+        if step % 2 == (number + tap) % 2
+    ]
 
-    Args:
-        parts: the arrays of every step.
-        number: the step that tells.
-        group: the first group of steps that is told.
-        channels: (first, seen), the channels that tell.
-    """
-    first, seen = channels
-    hidden = len(parts[0]["near"])
-    weights = np.zeros((seen - first, 9, len(parts) // 2 - group, hidden))
-    for tap in range(9):
-        for place in range(weights.shape[2]):
-            # Every other tap of a 3x3 window leads to cells of the other colour.
-            told = 2 * (group + place) + (number + tap) % 2
-            if told > number:
-                weights[:, tap, place] = parts[told]["near"][:, first:seen].reshape(hidden, -1, 9)[..., tap].T
-    return weights.reshape(seen - first, -1) * 8  # multiplied up like the other inputs
+
+@cache
+def _told_places(cells: Board, number: int, steps: int, hidden: int) -> NDArray[np.integer]:
+    """For each cell of step `number` the places, in the flat form of `Pass.hidden`, of the sums that it tells; in the
+    narrowest numbers, since this is much to read: [cells, sums]."""
+    columns = cells.targets[number % 2]
+    rows = np.arange(hidden) * (len(cells.order) + 1)
+    told = [
+        columns[:, tap, None] + rows + step // 2 * hidden * (len(cells.order) + 1) for tap, step in _told(number, steps)
+    ]
+    places = np.hstack(told)
+    return places.astype(np.min_scalar_type(places.max()))

@@ -64,14 +64,14 @@ class EncodePort:
 
     def __init__(self, tables: Mapping[str, Tables]) -> None:
         self.tables, self.encoder = tables, SymbolEncoder(checks=False)  # symbols are clipped, rows are the walk's
-        self.coded: list[bytes] = []
+        self.coded: list[NDArray[np.int16]] = []  # all symbols, part by part, little-endian
 
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         if values is None:
             raise ValueError("nothing to encode")
         clipped = self.tables[table].clip(values, rows)
         self.encoder.put(self.tables[table], clipped, rows)
-        self.coded.append(clipped.astype("<i2").tobytes())
+        self.coded.append(clipped.astype("<i2"))
         return clipped
 
     def code_whole(self, table: str, rows: Whole, values: Whole, sizes: tuple[int, ...]) -> bool:
@@ -80,7 +80,7 @@ class EncodePort:
         if not self.tables[table].holds(values, rows):
             return False
         self.encoder.put(self.tables[table], values, rows, sizes)
-        self.coded.append(values.astype("<i2", copy=False).tobytes())
+        self.coded.append(values.astype("<i2", copy=False))
         return True
 
 
@@ -89,12 +89,12 @@ class DecodePort:
 
     def __init__(self, tables: Mapping[str, Tables], body: bytes) -> None:
         self.tables, self.decoder = tables, SymbolDecoder(body, checks=False)  # rows are the walk's, whatever is read
-        self.coded: list[bytes] = []
+        self.coded: list[NDArray[np.int16]] = []  # all symbols, part by part, little-endian
         self.parts: list[tuple[str, Whole, Whole]] = []  # (table, rows, symbols) of every part read
 
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         taken = self.decoder.take(self.tables[table], rows)
-        self.coded.append(taken.astype("<i2", copy=False).tobytes())
+        self.coded.append(taken.astype("<i2", copy=False))
         self.parts.append((table, rows, taken))
         return taken
 
