@@ -56,7 +56,7 @@ class Tables:
     _first_open: int | None = field(init=False, repr=False)  # all rows from here on do and none before; None: mixed
     _zero: bool = field(init=False, repr=False)  # whether every row codes zero
     _closed_zero: bool = field(init=False, repr=False)  # whether the rows that code one symbol all code zero
-    _models: tuple[Any, ...] = field(init=False, repr=False)
+    _models: NDArray[np.object_] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         freq = np.ascontiguousarray(self.frequencies, dtype=np.int64)
@@ -74,10 +74,10 @@ class Tables:
             raise ValueError("a symbol of the tables does not fit into 16 bits")
         # Exact integers in float64: the coder's own fixed-point conversion is then plain IEEE arithmetic without
         # rounding surprises, the same on every machine. `perfect=False` pins the conversion across versions.
-        models = tuple(
-            Categorical(freq[row, a : b + 1].astype(np.float64), lazy=False, perfect=False) if b > a else None
-            for row, (a, b) in enumerate(zip(first, last, strict=True))
-        )
+        models = np.full(len(freq), None, object)
+        for row in (last > first).nonzero()[0]:
+            used_here = freq[row, first[row] : last[row] + 1].astype(np.float64)
+            models[row] = Categorical(used_here, lazy=False, perfect=False)
         freq.setflags(write=False)
         object.__setattr__(self, "frequencies", freq)
         object.__setattr__(self, "lows", (first + self.low).astype(np.int16))
@@ -184,12 +184,12 @@ class SymbolEncoder:
         encode, models = self._coder.encode, tables._models
         cuts = (index[1:] != index[:-1]).nonzero()[0] + 1
         if len(index) <= RUN * (len(cuts) + 1):
-            for offset, row in zip(offsets.tolist(), index.tolist(), strict=True):
-                encode(offset, models[row])
+            for offset, model in zip(offsets.tolist(), models[index].tolist(), strict=True):
+                encode(offset, model)
         else:
             starts = [0, *cuts.tolist()]
-            for start, stop, row in zip(starts, [*starts[1:], len(index)], index[starts].tolist(), strict=True):
-                encode(offsets[start:stop], models[row])
+            for start, stop, model in zip(starts, [*starts[1:], len(index)], models[index[starts]], strict=True):
+                encode(offsets[start:stop], model)
 
     def finish(self) -> bytes:
         """The shortest byte string that decodes to what was put, given that a decoder reads zeros after its end."""
@@ -237,12 +237,12 @@ class SymbolDecoder:
             values[order] = self._offsets(tables._models, sorted_rows) + tables.lows[sorted_rows]
         return values.reshape(np.shape(rows))
 
-    def _offsets(self, models: tuple[Any, ...], rows: NDArray[np.integer]) -> Ints:
+    def _offsets(self, models: NDArray[np.object_], rows: NDArray[np.integer]) -> Ints:
         """How far each symbol lies above the lowest of its table; `rows` rise."""
         decode = self._coder.decode
         try:
             if len(rows) <= FEW:
-                return np.fromiter([decode(models[row]) for row in rows.tolist()], np.int32, len(rows))
+                return np.fromiter(map(decode, models[rows]), np.int32, len(rows))
             counts = enumerate(np.bincount(rows).tolist())
             return np.concatenate([decode(models[row], count) for row, count in counts if count])
         except AssertionError as error:  # what constriction raises on impossible data

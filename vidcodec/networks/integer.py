@@ -73,15 +73,14 @@ def _plane_upsampling(rows: int, columns: int) -> Exact:
     return np.ascontiguousarray(weights[:, board(rows * Z_CELLS, columns * Z_CELLS).order])
 
 
-def motion_features(vectors: NDArray[np.integer]) -> Ints:
-    """Vectors [h, w, 2] to [2, cells in coding order]: log magnitude of each vector and of its largest change to a
-    neighbour."""
-    h, w, _ = vectors.shape
-    cells = board(h, w)
+def motion_features(vectors: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of vectors [h, w, 2], for each cell in coding order: log magnitude of its vector, and of the largest change to a
+    neighbour's."""
+    cells = board(*vectors.shape[:2])
     flat = np.concatenate([vectors.reshape(-1, 2), np.zeros((1, 2), np.int64)])
-    apart = np.abs(flat.take(cells.beside, 0) - flat.take(cells.order, 0))  # from nothing, then from the four neighbours
-    logs = LOG_MAGNITUDE.take(apart[..., 0] + apart[..., 1], mode="clip")
-    return np.stack([logs[0], np.maximum.reduce(logs[1:])])
+    apart = np.abs(flat.take(cells.beside, 0) - flat.take(cells.order, 0))  # from nothing, then from four neighbours
+    logs = _LOG_MAGNITUDE.take(apart[..., 0] + apart[..., 1], mode="clip")
+    return logs[0], np.maximum.reduce(logs[1:])
 
 
 @dataclass(frozen=True, eq=False)
