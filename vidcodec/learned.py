@@ -24,13 +24,13 @@ from torch import Tensor
 from vidcodec.batch import StreamBatch
 from vidcodec.codec import FRAME_SIZE, Codec, CodecInfo, Frame, State, next_header, reference_state
 from vidcodec.devices import choose_device, limit_threads
-from vidcodec.entropy import Tables
+from vidcodec.entropy import Symbols, Tables
 from vidcodec.errors import DamagedPacket, InputError, UsageError
 from vidcodec.metrics import mse
 from vidcodec.networks import half
 from vidcodec.networks.config import CELL, LEVELS, SPARING, ModelConfig
 from vidcodec.networks.graphs import first_line
-from vidcodec.networks.integer import IntegerScales, Ints, checkerboard, side_levels
+from vidcodec.networks.integer import MAGNITUDE_CAP, IntegerScales, Ints, Rows, checkerboard, side_levels
 from vidcodec.networks.model import Reference, VideoModel
 from vidcodec.networks.packed import multiplies_half, works
 from vidcodec.networks.refine import ROUNDS
@@ -249,15 +249,16 @@ class LearnedCodec(Codec):
             symbols = np.where(checkerboard(CELLS, CELLS), symbols, self.decide(_numpy(y - means), rows, dearness))
         return with_side(vectors, symbols, self.sizes.groups), means
 
-    def likely_rows(self, rest: NDArray[np.floating], vectors: Ints, intra: bool, level: int) -> Ints:
+    def likely_rows(self, rest: NDArray[np.floating], vectors: Ints, intra: bool, level: int) -> Rows:
         """Tables [C, h, w] that the symbols of `rest` [C, h, w] will likely have."""
-        guess = (np.sign(rest) * np.floor(np.abs(rest) + 0.35)).astype(np.int64)
+        # Only magnitudes count, and none above the cap.
+        guess = np.floor(np.minimum(np.abs(rest), MAGNITUDE_CAP) + 0.35).astype(np.int16)
         z = side_levels(guess, self.sizes.groups)
         return self.scales.all_indexes(guess, self.scales.side(z, vectors, intra, level))
 
-    def decide(self, y: NDArray[np.floating], rows: Ints, dearness: float = 1.0) -> Ints:
+    def decide(self, y: NDArray[np.floating], rows: Rows, dearness: float = 1.0) -> Symbols:
         """The symbol for each of y [C, h, w] by what it costs in the table of `rows`; `dearness`: of a bit."""
-        table, symbols = self.tables["y"], np.zeros(y.shape, np.int64)
+        table, symbols = self.tables["y"], np.zeros(y.shape, np.int16)
         some = np.abs(y) > 0.5  # most are not: their symbol is zero
         rest, rows = y[some], rows[some]
         magnitude = np.abs(rest)

@@ -22,6 +22,7 @@ from vidcodec.networks.config import LEVELS, Z_CELLS
 TABLES = 64
 MAGNITUDE_CAP = 255
 Ints = NDArray[np.int64]
+Rows = NDArray[np.uint8]  # numbers of tables
 Exact = NDArray[np.float64]  # whole numbers only
 
 # round(8 log2(1 + m)): the nearest any of these comes to a tie is 0.001, far beyond the error of a log2.
@@ -196,7 +197,7 @@ class IntegerScales:
         """Begin a pass over the steps of one frame. side: see `side`."""
         return Pass(self, side)
 
-    def all_indexes(self, symbols: NDArray[np.integer], side: Exact) -> NDArray[np.uint8]:
+    def all_indexes(self, symbols: NDArray[np.integer], side: Exact) -> Rows:
         """Tables of every symbol [C, h, w] as the steps would see them if all of `symbols` were final."""
         channels, h, w = symbols.shape
         cells = board(h, w)
@@ -236,7 +237,7 @@ class Pass:
         """Where the cells of a step are in coding order."""
         return slice(self.cells, 2 * self.cells) if number % 2 else slice(0, self.cells)
 
-    def indexes(self, number: int) -> NDArray[np.uint8]:
+    def indexes(self, number: int) -> Rows:
         """Tables of step `number`, [channels of the step, cells]; all earlier steps must have been added."""
         step, width = self._scales.steps[number], self._scales.hidden
         start = number // 2 * width
@@ -270,12 +271,7 @@ def _most(part: dict[str, Exact]) -> float:
 def _told(number: int, steps: int) -> list[tuple[int, int]]:
     """(tap, step) of all taps of a 3x3 window at which one of the later steps sees what step `number` has coded."""
     # Every other tap leads to cells of the other colour.
-    return [
-        (tap, step)
-        for tap in range(9)
-        for step in range(number + 1, steps)
-        if step % 2 == (number + tap) % 2
-    ]
+    return [(tap, step) for tap in range(9) for step in range(number + 1, steps) if step % 2 == (number + tap) % 2]
 
 
 @cache

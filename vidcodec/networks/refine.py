@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vidcodec.networks.integer import Ints
+from vidcodec.networks.integer import Ints, Rows
 from vidcodec.networks.vectors import LIMIT, motion_passes, predicted_vectors
 
 CELL = 16  # pixels a vector stands for, in each direction
@@ -100,7 +100,7 @@ def _one_round(vectors: Ints, now: Floats, before: Floats, bit_price: float) -> 
     return flat.reshape(vectors.shape)
 
 
-def _bits(off: Ints, spread: Ints) -> Floats:
+def _bits(off: Ints, spread: Rows) -> Floats:
     """About what vectors [k, n, 2] take that are so far off their predictions; spread [n]."""
     bits: Floats = _COSTS[spread, off[..., 0]]
     bits += _COSTS[np.maximum(spread, _LEAST_SPREAD[np.minimum(off[..., 0], 2)]), off[..., 1]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ TABLE_SHAPES: dict[str, tuple[int, int, int]] = {
 class FrameSymbols:
     """Everything a packet says: vectors int [h, w, 2], z int [groups, h/4, w/4], y int [C, h, w]."""
 
-    vectors: Whole
+    vectors: Ints
     z: Whole
     y: Whole
 
@@ -64,14 +64,14 @@ class EncodePort:
 
     def __init__(self, tables: Mapping[str, Tables]) -> None:
         self.tables, self.encoder = tables, SymbolEncoder(checks=False)  # symbols are clipped, rows are the walk's
-        self.coded: list[NDArray[np.int16]] = []  # all symbols, part by part, little-endian
+        self.coded: list[memoryview] = []  # all symbols, part by part, as little-endian int16
 
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         if values is None:
             raise ValueError("nothing to encode")
         clipped = self.tables[table].clip(values, rows)
         self.encoder.put(self.tables[table], clipped, rows)
-        self.coded.append(clipped.astype("<i2"))
+        self.coded.append(clipped.astype("<i2").data)
         return clipped
 
     def code_whole(self, table: str, rows: Whole, values: Whole, sizes: tuple[int, ...]) -> bool:
@@ -80,7 +80,7 @@ class EncodePort:
         if not self.tables[table].holds(values, rows):
             return False
         self.encoder.put(self.tables[table], values, rows, sizes)
-        self.coded.append(values.astype("<i2", copy=False))
+        self.coded.append(values.astype("<i2", copy=False).data)
         return True
 
 
@@ -89,12 +89,12 @@ class DecodePort:
 
     def __init__(self, tables: Mapping[str, Tables], body: bytes) -> None:
         self.tables, self.decoder = tables, SymbolDecoder(body, checks=False)  # rows are the walk's, whatever is read
-        self.coded: list[NDArray[np.int16]] = []  # all symbols, part by part, little-endian
+        self.coded: list[memoryview] = []  # all symbols, part by part, as little-endian int16
         self.parts: list[tuple[str, Whole, Whole]] = []  # (table, rows, symbols) of every part read
 
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         taken = self.decoder.take(self.tables[table], rows)
-        self.coded.append(taken.astype("<i2", copy=False))
+        self.coded.append(taken.astype("<i2", copy=False).data)
         self.parts.append((table, rows, taken))
         return taken
 
@@ -188,7 +188,7 @@ def _code_known(
     return port.code_whole("y", rows, wanted, tuple(part.stop - part.start for part in parts))
 
 
-def with_side(vectors: Ints, y: Ints, groups: tuple[int, ...]) -> FrameSymbols:
+def with_side(vectors: Ints, y: Whole, groups: tuple[int, ...]) -> FrameSymbols:
     """The symbols of a frame with the z that belongs to them."""
     return FrameSymbols(vectors, side_levels(y, groups), y)
 
@@ -196,7 +196,7 @@ def with_side(vectors: Ints, y: Ints, groups: tuple[int, ...]) -> FrameSymbols:
 def _walk_side(port: Port, shape: tuple[int, ...], condition: int, known: Whole | None) -> Whole:
     """Code z [groups, rows, columns] behind a total for each group."""
     groups = np.arange(shape[0], dtype=np.uint8)
-    totals = None
+    totals: Any = None
     if known is not None:
         # A bit length b stands for magnitudes up to 2^b - 1: the total of a group bounds each of its cells.
         totals = bit_length(((1 << known) - 1).sum((1, 2)))
@@ -205,7 +205,7 @@ def _walk_side(port: Port, shape: tuple[int, ...], condition: int, known: Whole 
     return port.code("z", rows, None if known is None else known.reshape(-1)).reshape(shape)
 
 
-def _walk_motion(port: Port, cells: int, known: Whole | None) -> Whole:
+def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
     """Code vectors [cells, cells, 2] from coarse to fine: a common vector, then each from the middle of its neighbours.
 
     The more the neighbours disagree, the wider the table.
@@ -223,7 +223,7 @@ def _walk_motion(port: Port, cells: int, known: Whole | None) -> Whole:
     return field.reshape(cells, cells, 2)
 
 
-def _walk_known_motion(port: Port, cells: int, known: Whole) -> Whole:
+def _walk_known_motion(port: Port, cells: int, known: Ints) -> Ints:
     """The same where all vectors are known: neighbours, tables and differences of all passes are worked out at once."""
     if np.abs(known).max() > LIMIT:
         raise ValueError(f"a motion vector is longer than {LIMIT} half pixels")  # within it no difference is clipped

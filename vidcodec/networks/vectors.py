@@ -12,9 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vidcodec.networks.integer import Ints, bit_length
-
-Rows = NDArray[np.uint8]  # numbers of tables
+from vidcodec.networks.integer import Ints, Rows, bit_length
 
 LIMIT = 63  # half pixels, either way: a vector is coded in [-LIMIT, LIMIT]
 PASSES = 6  # one common vector, then five passes from coarse to fine
