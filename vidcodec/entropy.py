@@ -96,15 +96,7 @@ class Tables:
     def clip(self, symbols: ArrayLike, rows: ArrayLike) -> Ints:
         """Symbols brought into the range that their tables can code (same shape as `symbols`, int32)."""
         index = np.asarray(rows)
-        if not self._zero:
-            return np.minimum(np.maximum(symbols, self.lows[index]), self.highs[index]).astype(np.int32)
-        clipped = np.array(symbols, dtype=np.int32, order="C")  # a copy, whose flat form is a view of it
-        flat = clipped.reshape(-1)
-        some = (flat != 0).nonzero()[0]  # most are zero, and may be
-        if some.size:
-            index = index.reshape(-1)[some]
-            flat[some] = np.minimum(np.maximum(flat[some], self.lows[index]), self.highs[index])
-        return clipped
+        return np.minimum(np.maximum(symbols, self.lows[index]), self.highs[index]).astype(np.int32)
 
     def holds(self, symbols: NDArray[np.integer], rows: NDArray[np.integer]) -> bool:
         """Whether each of the symbols [n] is in its table: `clip` would change nothing."""

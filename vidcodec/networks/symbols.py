@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +69,9 @@ class EncodePort:
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         if values is None:
             raise ValueError("nothing to encode")
-        clipped = self.tables[table].clip(values, rows)
+        clipped = self.tables[table].clip(values, rows).astype("<i2")
         self.encoder.put(self.tables[table], clipped, rows)
-        self.coded.append(clipped.astype("<i2").data)
+        self.coded.append(clipped.data)
         return clipped
 
     def code_whole(self, table: str, rows: Whole, values: Whole, sizes: tuple[int, ...]) -> bool:
@@ -145,33 +145,50 @@ def walk(
     z: Whole = np.zeros((len(groups), cells // 4, cells // 4), np.int64)
     if has & 2:
         z = _walk_side(port, z.shape, band + LEVEL_CLASSES * intra, None if known is None else known.z)
-        places, parts_of_y = _order_of_y(groups, cells)
-        wanted = None if known is None else known.y.reshape(-1).astype(np.int16, copy=False).take(places)
+        order = _order_of_y(groups, cells)
+        wanted = None if known is None else _moved(known.y, order.slots)
         side = scales.side(z, vectors, intra, level)
-        if wanted is not None and isinstance(port, EncodePort) and _code_known(port, scales, side, wanted, parts_of_y):
+        if wanted is not None and isinstance(port, EncodePort) and _code_known(port, scales, side, wanted, order.steps):
             assert known is not None
             return FrameSymbols(vectors, z, known.y)
-        coded = np.empty(len(places), np.int16)
+        coded = np.empty(y.size, np.int16)
         run = scales.start(side)
-        for number, part in enumerate(parts_of_y):
+        for number, part in enumerate(order.steps):
             index = run.indexes(number)
             coded[part] = port.code("y", index.reshape(-1), None if wanted is None else wanted[part])
             run.add(number, coded[part].reshape(index.shape))
-        y.reshape(-1)[places] = coded
+        y = _moved(coded, order.places).reshape(y.shape)
     return FrameSymbols(vectors, z, y)
 
 
+class OrderOfY(NamedTuple):
+    """In which order y [C, h, w] is coded: `places`, of what is coded, in flat y; `slots`, of flat y, in what is coded;
+    `steps`, where in what is coded each step is."""
+
+    places: Ints
+    slots: Ints
+    steps: tuple[slice, ...]
+
+
 @cache
-def _order_of_y(groups: tuple[int, ...], cells: int) -> tuple[Ints, tuple[slice, ...]]:
-    """Flat positions of y in the order in which it is coded, and where in that order each step is."""
+def _order_of_y(groups: tuple[int, ...], cells: int) -> OrderOfY:
     colours = board(cells, cells).order.reshape(2, -1)
     steps = [
         (np.arange(first, seen)[:, None] * cells**2 + colour).reshape(-1)
         for first, seen in zip((0, *groups), groups, strict=False)
         for colour in colours
     ]
+    places = np.concatenate(steps)
     ends = np.cumsum([len(step) for step in steps]).tolist()
-    return np.concatenate(steps), tuple(slice(a, b) for a, b in zip([0, *ends], ends, strict=False))
+    return OrderOfY(places, places.argsort(), tuple(slice(a, b) for a, b in zip([0, *ends], ends, strict=False)))
+
+
+def _moved(symbols: Whole, where: Ints) -> Symbols:
+    """Each symbol to its place in a flat array; most are zero."""
+    flat, moved = symbols.reshape(-1), np.zeros(symbols.size, np.int16)
+    some = (flat != 0).nonzero()[0]
+    moved[where.take(some)] = flat.take(some)
+    return moved
 
 
 def _code_known(

@@ -72,7 +72,7 @@ def _flat2(cells: list[list[tuple[int, int]]], size: int) -> Ints:
 
 def median(values: Ints) -> Ints:
     """Median over the first axis, of an even number of values, the mean of the middle two cut towards zero."""
-    low, high = np.partition(values, (len(values) // 2 - 1, len(values) // 2), axis=0)[len(values) // 2 - 1 :][:2]
+    low, high = np.sort(values, axis=0)[len(values) // 2 - 1 :][:2]
     middle: Ints = np.trunc((low + high) / 2).astype(np.int64)
     return middle
 
