@@ -42,7 +42,7 @@ class Tables:
 
     Args:
         frequencies: `[rows, columns]` integers >= 0, each row with a sum of 1..4,194,304 and without gaps.
-        low: the symbol of the first column; this and that of the last fit into 16 bits.
+        low: the symbol of the first column. All symbols fit into 16 bits.
 
     Raises:
         ValueError: the frequencies are not as said.
@@ -70,8 +70,8 @@ class Tables:
         last = freq.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
         if not np.array_equal(used.sum(axis=1), last - first + 1):
             raise ValueError("a table must not have a zero between two used symbols")
-        if self.low < -(1 << 15) or self.low + freq.shape[1] > 1 << 15:
-            raise ValueError("a symbol of the tables does not fit into 16 bits")
+        if max(-self.low, self.low + freq.shape[1], freq.shape[1]) > 1 << 15:
+            raise ValueError("symbols of the tables, or their number, do not fit into 16 bits")
         # Exact integers in float64: the coder's own fixed-point conversion is then plain IEEE arithmetic without
         # rounding surprises, the same on every machine. `perfect=False` pins the conversion across versions.
         models = np.full(len(freq), None, object)
@@ -172,14 +172,14 @@ class SymbolEncoder:
                 raise ValueError("a symbol is outside its table")
         order = tables.order(index, sizes)
         index = index[order]
-        offsets = values[order].astype(np.int32) - tables.lows[index]
+        offsets = values[order] - tables.lows.take(index)
         encode, models = self._coder.encode, tables._models
         cuts = (index[1:] != index[:-1]).nonzero()[0] + 1
         if len(index) <= RUN * (len(cuts) + 1):
-            for offset, model in zip(offsets.tolist(), models[index].tolist(), strict=True):
+            for offset, model in zip(offsets.tolist(), models.take(index).tolist(), strict=True):
                 encode(offset, model)
         else:
-            starts = [0, *cuts.tolist()]
+            offsets, starts = offsets.astype(np.int32), [0, *cuts.tolist()]
             for start, stop, model in zip(starts, [*starts[1:], len(index)], models[index[starts]], strict=True):
                 encode(offsets[start:stop], model)
 
@@ -213,7 +213,7 @@ class SymbolDecoder:
         padded = data + bytes(8 + -len(data) % 4)
         self._coder = RangeDecoder(np.frombuffer(padded, dtype=">u4").astype(np.uint32))
 
-    def take(self, tables: Tables, rows: ArrayLike) -> Symbols:
+    def take(self, tables: Tables, rows: NDArray[np.integer]) -> Symbols:
         """Read as many symbols as there are `rows`, each with its table; the result has the shape of `rows`.
 
         The time and memory are set by the size of `rows`, whatever the bytes.
@@ -221,21 +221,21 @@ class SymbolDecoder:
         Raises:
             DamagedPacket: the bytes are no stream of these tables.
         """
-        index = _rows(tables, rows) if self._checks else np.asarray(rows).reshape(-1)
+        index = _rows(tables, rows) if self._checks else rows.reshape(-1)
         order = tables.order(index)
         values = np.zeros(len(index), np.int16) if tables._closed_zero else tables.lows[index]
         if order.size:
             sorted_rows = index[order]
-            values[order] = self._offsets(tables._models, sorted_rows) + tables.lows[sorted_rows]
-        return values.reshape(np.shape(rows))
+            values[order] = self._offsets(tables._models, sorted_rows) + tables.lows.take(sorted_rows)
+        return values.reshape(rows.shape)
 
-    def _offsets(self, models: NDArray[np.object_], rows: NDArray[np.integer]) -> Ints:
+    def _offsets(self, models: NDArray[np.object_], rows: NDArray[np.integer]) -> Symbols:
         """How far each symbol lies above the lowest of its table; `rows` rise."""
         decode = self._coder.decode
         try:
             if len(rows) <= FEW:
-                return np.fromiter(map(decode, models[rows]), np.int32, len(rows))
+                return np.fromiter(map(decode, models.take(rows)), np.int16, len(rows))
             counts = enumerate(np.bincount(rows).tolist())
-            return np.concatenate([decode(models[row], count) for row, count in counts if count])
+            return np.concatenate([decode(models[row], count) for row, count in counts if count], dtype=np.int16)
         except AssertionError as error:  # what constriction raises on impossible data
             raise DamagedPacket("packet body is not a valid entropy-coded stream") from error

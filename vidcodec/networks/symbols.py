@@ -30,6 +30,7 @@ from vidcodec.networks.vectors import (
 
 Whole = NDArray[np.integer]
 
+LITTLE = np.dtype("<i2")  # how a packet's checksum sees symbols
 LEVEL_CLASSES = 8
 TOTALS = 24  # bit lengths of a group's summed magnitudes
 SYMBOL_LIMIT = 255
@@ -64,12 +65,12 @@ class EncodePort:
 
     def __init__(self, tables: Mapping[str, Tables]) -> None:
         self.tables, self.encoder = tables, SymbolEncoder(checks=False)  # symbols are clipped, rows are the walk's
-        self.coded: list[memoryview] = []  # all symbols, part by part, as little-endian int16
+        self.coded: list[memoryview] = []  # all symbols, part by part
 
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         if values is None:
             raise ValueError("nothing to encode")
-        clipped = self.tables[table].clip(values, rows).astype("<i2")
+        clipped = self.tables[table].clip(values, rows).astype(LITTLE)
         self.encoder.put(self.tables[table], clipped, rows)
         self.coded.append(clipped.data)
         return clipped
@@ -80,7 +81,7 @@ class EncodePort:
         if not self.tables[table].holds(values, rows):
             return False
         self.encoder.put(self.tables[table], values, rows, sizes)
-        self.coded.append(values.astype("<i2", copy=False).data)
+        self.coded.append(values.astype(LITTLE, copy=False).data)
         return True
 
 
@@ -89,12 +90,12 @@ class DecodePort:
 
     def __init__(self, tables: Mapping[str, Tables], body: bytes) -> None:
         self.tables, self.decoder = tables, SymbolDecoder(body, checks=False)  # rows are the walk's, whatever is read
-        self.coded: list[memoryview] = []  # all symbols, part by part, as little-endian int16
+        self.coded: list[memoryview] = []  # all symbols, part by part
         self.parts: list[tuple[str, Whole, Whole]] = []  # (table, rows, symbols) of every part read
 
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         taken = self.decoder.take(self.tables[table], rows)
-        self.coded.append(taken.astype("<i2", copy=False).data)
+        self.coded.append(taken.astype(LITTLE, copy=False).data)
         self.parts.append((table, rows, taken))
         return taken
 
@@ -141,24 +142,23 @@ def walk(
         vectors = _walk_motion(port, cells, None if known is None else known.vectors)
         if np.abs(vectors).max() > LIMIT:
             raise DamagedPacket("a motion vector in the packet is out of range")
-    y = np.zeros((groups[-1], cells, cells), np.int16)
-    z: Whole = np.zeros((len(groups), cells // 4, cells // 4), np.int64)
-    if has & 2:
-        z = _walk_side(port, z.shape, band + LEVEL_CLASSES * intra, None if known is None else known.z)
-        order = _order_of_y(groups, cells)
-        wanted = None if known is None else _moved(known.y, order.slots)
-        side = scales.side(z, vectors, intra, level)
-        if wanted is not None and isinstance(port, EncodePort) and _code_known(port, scales, side, wanted, order.steps):
-            assert known is not None
-            return FrameSymbols(vectors, z, known.y)
-        coded = np.empty(y.size, np.int16)
-        run = scales.start(side)
-        for number, part in enumerate(order.steps):
-            index = run.indexes(number)
-            coded[part] = port.code("y", index.reshape(-1), None if wanted is None else wanted[part])
-            run.add(number, coded[part].reshape(index.shape))
-        y = _moved(coded, order.places).reshape(y.shape)
-    return FrameSymbols(vectors, z, y)
+    shape_of_y, shape_of_z = (groups[-1], cells, cells), (len(groups), cells // 4, cells // 4)
+    if not has & 2:
+        return FrameSymbols(vectors, np.zeros(shape_of_z, np.int16), np.zeros(shape_of_y, np.int16))
+    z = _walk_side(port, shape_of_z, band + LEVEL_CLASSES * intra, None if known is None else known.z)
+    side = scales.side(z, vectors, intra, level)
+    order = _order_of_y(groups, cells)
+    wanted = None if known is None else _moved(known.y, order.slots)
+    if wanted is not None and isinstance(port, EncodePort) and _code_known(port, scales, side, wanted, order.steps):
+        assert known is not None
+        return FrameSymbols(vectors, z, known.y)
+    coded = np.empty(len(order.places), np.int16)
+    run = scales.start(side)
+    for number, part in enumerate(order.steps):
+        index = run.indexes(number)
+        coded[part] = port.code("y", index.reshape(-1), None if wanted is None else wanted[part])
+        run.add(number, coded[part].reshape(index.shape))
+    return FrameSymbols(vectors, z, _moved(coded, order.places).reshape(shape_of_y))
 
 
 class OrderOfY(NamedTuple):
@@ -229,7 +229,7 @@ def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
     """
     if known is not None:
         return _walk_known_motion(port, cells, known)
-    field = np.empty((cells * cells, 2), np.int64)
+    field = np.empty((cells * cells, 2), np.int16)
     field[:] = port.code("motion", np.zeros(2, np.uint8), None)
     for number, (where, near) in enumerate(motion_passes(cells), start=1):
         vectors, row = predicted_vectors(field.take(near, 0), number * SPREADS * 4)
@@ -237,14 +237,14 @@ def _walk_motion(port: Port, cells: int, known: Ints | None) -> Ints:
         vectors[:, 0] += x
         vectors[:, 1] += port.code("motion", second_row(row, x), None)
         field[where] = vectors
-    return field.reshape(cells, cells, 2)
+    return field.reshape(cells, cells, 2).astype(np.int64)
 
 
 def _walk_known_motion(port: Port, cells: int, known: Ints) -> Ints:
     """The same where all vectors are known: neighbours, tables and differences of all passes are worked out at once."""
     if np.abs(known).max() > LIMIT:
         raise ValueError(f"a motion vector is longer than {LIMIT} half pixels")  # within it no difference is clipped
-    flat = known.reshape(-1, 2)
+    flat = known.reshape(-1, 2).astype(np.int16)
     shared = port.code("motion", np.zeros(2, np.uint8), median(flat))
     where, near, first_rows, parts, order = all_passes(cells)
     around = flat.take(near, 0)
@@ -254,7 +254,7 @@ def _walk_known_motion(port: Port, cells: int, known: Ints) -> Ints:
     tables = np.concatenate([row, second_row(row, rest[0])]).take(order)
     values = rest.reshape(-1).take(order)
     sizes = tuple(part.stop - part.start for part in parts)
-    if not isinstance(port, EncodePort) or not port.code_whole("motion", tables, values.astype(np.int16), sizes):
+    if not isinstance(port, EncodePort) or not port.code_whole("motion", tables, values, sizes):
         for part in parts:
             port.code("motion", tables[part], values[part])
     return known

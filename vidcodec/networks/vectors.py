@@ -8,6 +8,7 @@ vectors uses the same order to know what a vector costs.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,18 +71,18 @@ def _flat2(cells: list[list[tuple[int, int]]], size: int) -> Ints:
     return np.array([[r * size + c for r, c in four] for four in cells]).T.copy()
 
 
-def median(values: Ints) -> Ints:
+def median(values: NDArray[np.integer]) -> Ints:
     """Median over the first axis, of an even number of values, the mean of the middle two cut towards zero."""
     low, high = np.sort(values, axis=0)[len(values) // 2 - 1 :][:2]
     middle: Ints = np.trunc((low + high) / 2).astype(np.int64)
     return middle
 
 
-def predicted_vectors(around: Ints, first_row: Rows | int) -> tuple[Ints, Rows]:
+def predicted_vectors(around: NDArray[Any], first_row: Rows | int) -> tuple[NDArray[Any], Rows]:
     """From the four neighbours [4, n, 2] of each cell: its vector [n, 2], and the table [n] of its x; first_row: the
     first table of the pass."""
     low, high = np.minimum.reduce(around, 0), np.maximum.reduce(around, 0)
-    middle = np.add.reduce(around, 0)
+    middle = np.add.reduce(around, 0, around.dtype)
     middle -= low
     middle -= high
     middle += 1
