@@ -65,14 +65,14 @@ class EncodePort:
 
     def __init__(self, tables: Mapping[str, Tables]) -> None:
         self.tables, self.encoder = tables, SymbolEncoder(checks=False)  # symbols are clipped, rows are the walk's
-        self.coded: list[memoryview] = []  # all symbols, part by part
+        self.coded: list[bytes] = []
 
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         if values is None:
             raise ValueError("nothing to encode")
         clipped = self.tables[table].clip(values, rows).astype(LITTLE)
         self.encoder.put(self.tables[table], clipped, rows)
-        self.coded.append(clipped.data)
+        self.coded.append(clipped.tobytes())
         return clipped
 
     def code_whole(self, table: str, rows: Whole, values: Whole, sizes: tuple[int, ...]) -> bool:
@@ -81,7 +81,7 @@ class EncodePort:
         if not self.tables[table].holds(values, rows):
             return False
         self.encoder.put(self.tables[table], values, rows, sizes)
-        self.coded.append(values.astype(LITTLE, copy=False).data)
+        self.coded.append(values.astype(LITTLE, copy=False).tobytes())
         return True
 
 
@@ -90,12 +90,12 @@ class DecodePort:
 
     def __init__(self, tables: Mapping[str, Tables], body: bytes) -> None:
         self.tables, self.decoder = tables, SymbolDecoder(body, checks=False)  # rows are the walk's, whatever is read
-        self.coded: list[memoryview] = []  # all symbols, part by part
+        self.coded: list[bytes] = []
         self.parts: list[tuple[str, Whole, Whole]] = []  # (table, rows, symbols) of every part read
 
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         taken = self.decoder.take(self.tables[table], rows)
-        self.coded.append(taken.astype(LITTLE, copy=False).data)
+        self.coded.append(taken.astype(LITTLE, copy=False).tobytes())
         self.parts.append((table, rows, taken))
         return taken
 
