@@ -74,6 +74,19 @@ def test_parts_of_any_kind_of_tables_come_back_without_checks_and_with_narrow_nu
                 assert np.array_equal(decoder.take(tables, rows.astype(kind)), values)
 
 
+def test_parts_put_at_once_are_those_put_one_by_one() -> None:
+    rng = np.random.default_rng(4)
+    for sizes in ((5, 0, 9), (700, 1, 1200), (40,) * 3000):  # with keys of 16 bits, and of more
+        rows = rng.integers(0, len(TABLES), sum(sizes)).astype(np.uint8)
+        symbols = TABLES.clip(rng.integers(-3, 4, len(rows)), rows)
+        whole, parts = SymbolEncoder(), SymbolEncoder()
+        whole.put(TABLES, symbols, rows, sizes)
+        cuts = np.cumsum(sizes)[:-1]
+        for some, their_rows in zip(np.split(symbols, cuts), np.split(rows, cuts), strict=True):
+            parts.put(TABLES, some, their_rows)
+        assert whole.finish() == parts.finish()
+
+
 def test_nothing_costs_nothing() -> None:
     assert SymbolEncoder().finish() == b""
     certain = Tables(np.array([[0, 9, 0]]), -1)
@@ -114,6 +127,12 @@ def test_symbol_outside_its_table_is_refused() -> None:
 def test_bad_tables_are_refused(frequencies: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"table|frequencies"):
         Tables(frequencies, 0)
+
+
+@pytest.mark.parametrize("low", [-32769, 32767])
+def test_symbols_of_more_than_16_bits_are_refused(low: int) -> None:
+    with pytest.raises(ValueError, match="16 bits"):
+        Tables(np.array([[1, 1]]), low)
 
 
 GOLDEN = "70dfd8584307d952241acc6813f9502516f5e872"

@@ -46,6 +46,7 @@ def test_what_is_written_is_read(scales, tables, density, motion) -> None:
         read = walk(DecodePort(tables, body), scales, 12, seed % 2 == 0, 9 * seed, known=None)
         assert np.array_equal(read.y, sent.y) and np.array_equal(read.vectors, sent.vectors)
         assert np.array_equal(read.z, sent.z)
+        assert write(scales, tables, read, seed % 2 == 0, 9 * seed)[0] == body, "what was read is written alike"
 
 
 def test_frame_without_news_costs_at_most_one_byte(scales, tables) -> None:
@@ -99,13 +100,16 @@ def test_integer_network_is_the_trained_one() -> None:
 
 def test_sums_in_single_precision_are_those_in_double(scales, monkeypatch) -> None:
     assert scales.sums == np.float32, "small weights: no sum reaches 2^24"
-    double = IntegerScales(tiny_arrays(), GROUPS)
-    monkeypatch.setattr(double, "sums", np.float64)
+    with monkeypatch.context() as patched:
+        patched.setattr("vidcodec.networks.integer._most", lambda part: 1 << 24)
+        double = IntegerScales(tiny_arrays(), GROUPS)
+    assert double.sums == np.float64
     for seed, density in ((1, 0.02), (2, 1.0)):
         frame = some_frame(seed, density, 63)
         y = frame.y * (120 if seed == 2 else 1)
-        side = scales.side(frame.z, frame.vectors, True, 63)
-        assert np.array_equal(scales.all_indexes(y, side), double.all_indexes(y, side))
+        single, wide = (each.side(frame.z, frame.vectors, True, 63) for each in (scales, double))
+        assert single.dtype == np.float32 and wide.dtype == np.float64
+        assert np.array_equal(scales.all_indexes(y, single), double.all_indexes(y, wide))
     large = {n: np.full_like(a, 32767) if n.endswith("near") else a for n, a in tiny_arrays().items()}
     assert IntegerScales(large, GROUPS).sums == np.float64
 

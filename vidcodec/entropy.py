@@ -196,12 +196,11 @@ def _cut(coder: Any) -> bytes:
     point = int.from_bytes(words.astype(">u4").tobytes(), "big") << (total_bits - 32 * len(words))
     # `point` lies in the final interval [low, low + width); `lower` is low modulo 2^64.
     low = point - ((point - lower) & 0xFFFF_FFFF_FFFF_FFFF)
-    for length in range(max(0, 4 * position - 4), 4 * position + 9):
-        unit = 1 << (total_bits - 8 * length)
-        value = -(-low // unit)
-        if value * unit < low + width:
-            return value.to_bytes(length, "big").rstrip(b"\0")
-    raise AssertionError("the final interval of a range coder holds at least one 64-bit number")
+    if low == 0:
+        return b""
+    # The highest bit that changes within the interval is that of its roundest number; whole bytes are cut off.
+    cut = ((low - 1) ^ (low + width - 1)).bit_length() - 1 & ~7
+    return (-(-low >> cut)).to_bytes((total_bits - cut) // 8, "big").rstrip(b"\0")
 
 
 class SymbolDecoder:

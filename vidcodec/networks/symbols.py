@@ -216,7 +216,7 @@ def _walk_side(port: Port, shape: tuple[int, ...], condition: int, known: Whole 
     totals: Any = None
     if known is not None:
         # A bit length b stands for magnitudes up to 2^b - 1: the total of a group bounds each of its cells.
-        totals = bit_length(((1 << known) - 1).sum((1, 2)))
+        totals = bit_length(((np.int64(1) << known) - 1).sum((1, 2)))
     totals = port.code("totals", groups * (2 * LEVEL_CLASSES) + condition, totals)
     rows = (groups * TOTALS + totals).astype(np.uint8).repeat(shape[1] * shape[2])
     return port.code("z", rows, None if known is None else known.reshape(-1)).reshape(shape)
