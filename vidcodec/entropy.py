@@ -172,14 +172,14 @@ class SymbolEncoder:
                 raise ValueError("a symbol is outside its table")
         order = tables.order(index, sizes)
         index = index[order]
-        offsets = values[order] - tables.lows.take(index)
+        offsets = (values[order] - tables.lows.take(index)).astype(np.int32)
         encode, models = self._coder.encode, tables._models
         cuts = (index[1:] != index[:-1]).nonzero()[0] + 1
         if len(index) <= RUN * (len(cuts) + 1):
             for offset, model in zip(offsets.tolist(), models.take(index).tolist(), strict=True):
                 encode(offset, model)
         else:
-            offsets, starts = offsets.astype(np.int32), [0, *cuts.tolist()]
+            starts = [0, *cuts.tolist()]
             for start, stop, model in zip(starts, [*starts[1:], len(index)], models[index[starts]], strict=True):
                 encode(offsets[start:stop], model)
 
@@ -199,7 +199,7 @@ def _cut(coder: Any) -> bytes:
     if low == 0:
         return b""
     # The highest bit that changes within the interval is that of its roundest number; whole bytes are cut off.
-    cut = ((low - 1) ^ (low + width - 1)).bit_length() - 1 & ~7
+    cut = (((low - 1) ^ (low + width - 1)).bit_length() - 1) & ~7
     return (-(-low >> cut)).to_bytes((total_bits - cut) // 8, "big").rstrip(b"\0")
 
 

@@ -79,7 +79,7 @@ def motion_features(vectors: NDArray[np.integer]) -> tuple[NDArray[np.float32], 
     neighbour's."""
     cells = board(*vectors.shape[:2])
     flat = np.concatenate([vectors.reshape(-1, 2), np.zeros((1, 2), np.int64)])
-    apart = np.abs(flat.take(cells.beside, 0) - flat.take(cells.order, 0))  # from nothing, then from four neighbours
+    apart = np.abs(flat.take(cells.beside, 0) - flat.take(cells.order, 0))  # from zero, then from the neighbours
     logs = _LOG_MAGNITUDE.take(apart[..., 0] + apart[..., 1], mode="clip")
     return logs[0], np.maximum.reduce(logs[1:])
 
@@ -92,8 +92,8 @@ class Board:
         order: [2 * cells], the flat positions of the cells in coding order.
         targets: [2, cells, 9], who is told of a symbol. For each cell of a colour and each tap (dy, dx) of a 3x3
             window: which cell, in coding order, sees it at that tap; `2 * cells` where none does.
-        beside: [5, 2 * cells], for each cell in coding order the flat positions of the four beside it, of itself where
-            there is none, and before these `2 * cells`.
+        beside: [5, 2 * cells], for each cell in coding order: `2 * cells`, which is none, then the flat positions of
+            the four beside it, its own beyond the rim.
     """
 
     order: Ints
@@ -255,6 +255,7 @@ class Pass:
         if not busy.size:
             return
         magnitudes = _LOG_MAGNITUDE.take(np.abs(symbols[:, busy].T), mode="clip").astype(step.told.dtype, copy=False)
+        # Several cells may tell the same sum: `np.add.at` adds what each of them says.
         places = _told_places(self._board, number, len(self._scales.steps), self._scales.hidden).take(busy, 0)
         np.add.at(self.hidden.reshape(-1), places.astype(np.intp).reshape(-1), (magnitudes @ step.told).reshape(-1))
 
@@ -278,10 +279,9 @@ def _told(number: int, steps: int) -> list[tuple[int, int]]:
 def _told_places(cells: Board, number: int, steps: int, hidden: int) -> NDArray[np.integer]:
     """For each cell of step `number` the places, in the flat form of `Pass.hidden`, of the sums that it tells; in the
     narrowest numbers, since this is much to read: [cells, sums]."""
-    columns = cells.targets[number % 2]
-    rows = np.arange(hidden) * (len(cells.order) + 1)
-    told = [
-        columns[:, tap, None] + rows + step // 2 * hidden * (len(cells.order) + 1) for tap, step in _told(number, steps)
-    ]
-    places = np.hstack(told)
+    columns, stride = cells.targets[number % 2], len(cells.order) + 1
+    rows = np.arange(hidden) * stride
+    places = np.hstack(
+        [columns[:, tap, None] + rows + step // 2 * hidden * stride for tap, step in _told(number, steps)]
+    )
     return places.astype(np.min_scalar_type(places.max()))

@@ -30,7 +30,6 @@ from vidcodec.networks.vectors import (
 
 Whole = NDArray[np.integer]
 
-LITTLE = np.dtype("<i2")  # how a packet's checksum sees symbols
 LEVEL_CLASSES = 8
 TOTALS = 24  # bit lengths of a group's summed magnitudes
 SYMBOL_LIMIT = 255
@@ -42,6 +41,7 @@ TABLE_SHAPES: dict[str, tuple[int, int, int]] = {
     "z": (3 * TOTALS, 0, TOTALS - 1),
     "y": (TABLES, -SYMBOL_LIMIT, SYMBOL_LIMIT),
 }
+_LITTLE = np.dtype("<i2")  # how a packet's checksum sees symbols
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class EncodePort:
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         if values is None:
             raise ValueError("nothing to encode")
-        clipped = self.tables[table].clip(values, rows).astype(LITTLE)
+        clipped = self.tables[table].clip(values, rows).astype(_LITTLE)
         self.encoder.put(self.tables[table], clipped, rows)
         self.coded.append(clipped.tobytes())
         return clipped
@@ -81,7 +81,7 @@ class EncodePort:
         if not self.tables[table].holds(values, rows):
             return False
         self.encoder.put(self.tables[table], values, rows, sizes)
-        self.coded.append(values.astype(LITTLE, copy=False).tobytes())
+        self.coded.append(values.astype(_LITTLE, copy=False).tobytes())
         return True
 
 
@@ -95,7 +95,7 @@ class DecodePort:
 
     def code(self, table: str, rows: Whole, values: Whole | None) -> Whole:
         taken = self.decoder.take(self.tables[table], rows)
-        self.coded.append(taken.astype(LITTLE, copy=False).tobytes())
+        self.coded.append(taken.astype(_LITTLE, copy=False).tobytes())
         self.parts.append((table, rows, taken))
         return taken
 
