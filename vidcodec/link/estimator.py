@@ -135,7 +135,7 @@ class BandwidthEstimator:
     Losses alone lower it only when they are 15 % more than the path usually has: a queue shows in the delay first.
     """
 
-    def __init__(self, initial_kbps: float, min_kbps: float = 20.0, max_kbps: float = 50_000.0) -> None:
+    def __init__(self, initial_kbps: float, min_kbps: float = 8.0, max_kbps: float = 50_000.0) -> None:
         self.rate_kbps = min(initial_kbps, max_kbps)
         self.detector = DelayDetector()
         self._min_kbps = min_kbps
