@@ -1,6 +1,6 @@
 """The first frames of a call, sent one by one until it shows what the path carries. No clock, no socket."""
 
-ANSWER_S = 0.5
+ANSWER_S = 0.8
 """How long the next one waits for an answer to the one before."""
 
 TRIES = 2

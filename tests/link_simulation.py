@@ -92,6 +92,9 @@ class Seen:
         return ordered[int(share * (len(ordered) - 1))]
 
 
+PING_BYTES = 140  # and 28 of IP and UDP
+
+
 class SimulatedCall:
     """Runs on `run`; one of its heap entries is (time, order, function)."""
 
@@ -136,6 +139,8 @@ class SimulatedCall:
             self.at(tick * 50.0, lambda now: self.tick(now))
         for second in range(int(seconds)):  # both ends' statistics; what SCTP says of its own travels with frames
             self.at(1000.0 * second + 500.0, lambda now: self.tell(now))
+        for second in (1, 2, 3, *range(4, int(seconds), 4)):
+            self.at(1000.0 * second, self.ping)
         while self.events:
             now, _, function = heapq.heappop(self.events)
             if now > 1000.0 * seconds + 1000.0:
@@ -247,6 +252,17 @@ class SimulatedCall:
         self.seen.count(size, now)
         self.forth.deliver_ms(size - IP_UDP_BYTES, now)
         self.back.deliver_ms(size - IP_UDP_BYTES, now)
+
+    def ping(self, now: float) -> None:
+        """The receiver's, and its answer."""
+        there = self.back.deliver_ms(PING_BYTES, now)
+        if there is not None:
+            self.at(there, lambda later: self.pong(now, later))
+
+    def pong(self, sent: float, now: float) -> None:
+        back = self.forth.deliver_ms(PING_BYTES, now)
+        if back is not None:
+            self.at(back, lambda later: self.acks.pinged(later - sent))
 
     def tell(self, now: float) -> None:
         kbps = self.flow.window.rate_kbps
