@@ -25,6 +25,9 @@ FRAME_S = 0.055
 """A frame may take the path for this long. One that takes more is coded again, once, with fewer bits. With 90 ms, a
 third of all frames found the window closed by the large one before them; with 50, less of the path was used."""
 
+FRAME_SHARE = 0.8
+"""Of the time between two messages."""
+
 GROWTH = 0.05
 """By how much a frame's size grows from one quality to the next, roughly, in natural logarithm."""
 
@@ -55,6 +58,11 @@ class Cadence:
     @property
     def messages_per_s(self) -> float:
         return self.fps / self.per_message
+
+    @property
+    def longest_s(self) -> float:
+        """How long a frame may take the path: `FRAME_S`, or more where messages are farther apart."""
+        return max(FRAME_S, FRAME_SHARE / self.messages_per_s)
 
 
 def ladder(fps: float) -> tuple[Cadence, ...]:

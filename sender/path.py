@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from sender.backlog import DecoderPace
 from sender.beginning import FirstFrames
 from sender.cadence import (
-    FRAME_S,
     LARGE,
     Cadence,
     CadenceChooser,
@@ -303,12 +302,15 @@ class FramePath:
             quality = self._cap.quality(number, quality)
         packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
         if self._control is not None:
+            longest_s, budget = self._cadence.longest_s, self._link.budget_bytes
+            most = self._first.most_bytes(longest_s, budget)
             for _ in range(self._first.tries):
-                less = self._cap.again(number, quality, len(packet), self._link.budget_bytes(1.0 / FRAME_S))
+                less = self._cap.again(number, quality, len(packet), most)
                 if less is None:
                     break
                 quality = less
                 packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
+            self._first.took(len(packet), longest_s, budget)
         return number, quality, packet, state
 
     def _open(self, patient: bool) -> bool:

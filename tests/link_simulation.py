@@ -14,7 +14,6 @@ import numpy as np
 from sender.backlog import DecoderPace
 from sender.beginning import FirstFrames
 from sender.cadence import (
-    FRAME_S,
     LARGE,
     Cadence,
     CadenceChooser,
@@ -92,9 +91,6 @@ class Seen:
         return ordered[int(share * (len(ordered) - 1))]
 
 
-PING_BYTES = 140  # and 28 of IP and UDP
-
-
 class SimulatedCall:
     """Runs on `run`; one of its heap entries is (time, order, function)."""
 
@@ -139,8 +135,6 @@ class SimulatedCall:
             self.at(tick * 50.0, lambda now: self.tick(now))
         for second in range(int(seconds)):  # both ends' statistics; what SCTP says of its own travels with frames
             self.at(1000.0 * second + 500.0, lambda now: self.tell(now))
-        for second in (1, 2, 3, *range(4, int(seconds), 4)):
-            self.at(1000.0 * second, self.ping)
         while self.events:
             now, _, function = heapq.heappop(self.events)
             if now > 1000.0 * seconds + 1000.0:
@@ -184,11 +178,17 @@ class SimulatedCall:
         distance = 0 if reference is None else number - reference
         quality = self.cap.quality(number, quality)
         size = self.size(number, quality, distance, cadence)
+
+        def budget(per_s: float) -> float:
+            return self.flow.budget_bytes(per_s, now)
+
+        most = self.first.most_bytes(cadence.longest_s, budget)
         for _ in range(self.first.tries):
-            less = self.cap.again(number, quality, size, self.flow.budget_bytes(1.0 / FRAME_S, now))
+            less = self.cap.again(number, quality, size, most)
             if less is None:
                 break
             quality, size = less, self.size(number, less, distance, cadence)
+        self.first.took(size, cadence.longest_s, budget)
         data = Packet(Header(number % NUMBERS, distance, quality), bytes(max(1, size - 5))).to_bytes()
         self.pending.append((number, data, State(number % NUMBERS, PICTURE), distance, quality, captured))
         large = len(data) >= LARGE * self.flow.budget_bytes(cadence.messages_per_s, now)
@@ -252,17 +252,6 @@ class SimulatedCall:
         self.seen.count(size, now)
         self.forth.deliver_ms(size - IP_UDP_BYTES, now)
         self.back.deliver_ms(size - IP_UDP_BYTES, now)
-
-    def ping(self, now: float) -> None:
-        """The receiver's, and its answer."""
-        there = self.back.deliver_ms(PING_BYTES, now)
-        if there is not None:
-            self.at(there, lambda later: self.pong(now, later))
-
-    def pong(self, sent: float, now: float) -> None:
-        back = self.forth.deliver_ms(PING_BYTES, now)
-        if back is not None:
-            self.at(back, lambda later: self.acks.pinged(later - sent))
 
     def tell(self, now: float) -> None:
         kbps = self.flow.window.rate_kbps

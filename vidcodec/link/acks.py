@@ -31,13 +31,6 @@ HOLE_MS, HOLE_EVERY_MS, MOST_HOLES = 250.0, 20.0, 16
 """While a frame is missing before one that came, a word so often, for so long: its repair may be lost as well, and no
 frame waits for it longer. Of so many at a time, the newest."""
 
-QUEUE_MS, EMPTY_MS, PINGED_MS = 80.0, 40.0, 900.0
-"""By how much a ping's round trip exceeds the shortest where messages get fewer, and where they get more again. What
-exceeds it by more was lost and repeated."""
-
-PACES_MS = (40.0, 150.0)
-"""Between messages on a narrow way back, which 30 of 115 bytes a second would fill: at first, and at most."""
-
 LOSING_MS = 15_000.0
 """After a loss the path counts, at both ends, as one that loses for so long."""
 
@@ -54,8 +47,7 @@ class AckQueue:
 
     An arrival is due after `interval_ms` since the last message (0: at once), a verdict that needs help (damaged,
     missing reference) at once, and a good one rides along with the next arrival or leaves alone after 100 ms, or more
-    where frames are farther apart, and after 15 where the decoder is slow. Pings tell when the way back is full: then
-    messages keep a distance.
+    where frames are farther apart, and after 15 where the decoder is slow.
 
     On a path that loses, the last message is repeated when the next frame is late, and while one is missing. The sender
     learns from it that what left a round trip ago, for the first time or again, is lost: a frame sooner than from the
@@ -63,8 +55,7 @@ class AckQueue:
     """
 
     def __init__(self, interval_ms: float = 0.0) -> None:
-        self.interval_ms = self._least_ms = interval_ms
-        self._shortest_ms = float("inf")
+        self.interval_ms = interval_ms
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._arrivals = 0
         self._last_ms = float("-inf")
@@ -86,19 +77,6 @@ class AckQueue:
         while len(self._entries) > 4 * MAX_ENTRIES:
             self._entries.popitem(last=False)
         self._due_ms = min(self._due_ms, max(now_ms, self._last_ms + self.interval_ms))
-
-    def pinged(self, round_trip_ms: float) -> None:
-        """A ping came back: choose the distance of messages."""
-        if round_trip_ms < 0.0:
-            return
-        self._shortest_ms = min(self._shortest_ms, round_trip_ms)
-        queue_ms = round_trip_ms - self._shortest_ms
-        first_ms, most_ms = PACES_MS
-        if QUEUE_MS < queue_ms < PINGED_MS:
-            self.interval_ms = max(self._least_ms, min(most_ms, max(first_ms, 1.5 * self.interval_ms)))
-        elif queue_ms < EMPTY_MS:
-            calmer_ms = 0.7 * self.interval_ms
-            self.interval_ms = max(self._least_ms, calmer_ms if calmer_ms > 0.5 * first_ms else 0.0)
 
     def _clock(self, number: int, now_ms: float) -> None:
         """Note how far frames are apart, and which were left out."""
@@ -148,21 +126,20 @@ class AckQueue:
             entry.sends_left = max(0, entry.sends_left - 1)
         again = any(entry.sends_left > 0 for _, entry in taken)
         idle_ms = max(FIRST_IDLE_MS, self.interval_ms) if self._arrivals <= FIRST_FRAMES else IDLE_MS
-        self._late_ms, self._hole_ms = self._next_late_ms(now_ms), self._next_hole_ms(now_ms)
+        self._late_ms, self._hole_ms = self._next_late_ms(), self._next_hole_ms(now_ms)
         self._due_ms = min(now_ms + idle_ms if again else float("inf"), self._late_ms, self._hole_ms)
         if taken:
             self._last_ms = now_ms
         return [AckEntry(number % NUMBERS, entry.status, entry.received_ms) for number, entry in taken]
 
-    def _next_late_ms(self, now_ms: float) -> float:
+    def _next_late_ms(self) -> float:
         """When it will be worth saying that nothing came since the last frame; never on a path that loses nothing."""
         if self._arrived_ms is None or self._arrived_ms - self._lost_ms > LOSING_MS or self._told_late >= LATE_REPEATS:
             return float("inf")
-        late_ms = self._arrived_ms + self._apart_ms + LATE_MS + self._told_late * LATE_EVERY_MS
-        return max(late_ms, now_ms + self.interval_ms)
+        return self._arrived_ms + self._apart_ms + LATE_MS + self._told_late * LATE_EVERY_MS
 
     def _next_hole_ms(self, now_ms: float) -> float:
         """When it will be worth saying that a frame is still missing."""
         while self._holes and now_ms - next(iter(self._holes.values())) > HOLE_MS:
             self._holes.popitem(last=False)
-        return now_ms + max(HOLE_EVERY_MS, self.interval_ms) if self._holes else float("inf")
+        return now_ms + HOLE_EVERY_MS if self._holes else float("inf")

@@ -54,9 +54,6 @@ class ReceiverSession(Session):
     def _ticked(self, now_ms: float) -> None:
         """Acknowledgements have their own timer."""
 
-    def _ponged(self, round_trip_ms: float) -> None:
-        self._acks_due.pinged(round_trip_ms)
-
     def _greeted(self, hello: Hello) -> None:
         try:
             self.hello = self._policy(hello)

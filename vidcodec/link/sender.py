@@ -78,9 +78,6 @@ class SenderSession(Session):
             self._call(self.handlers.on_ack, news)
         self._ticked(now_ms)
 
-    def _ponged(self, round_trip_ms: float) -> None:
-        """The acknowledgements tell more."""
-
     def _ticked(self, now_ms: float) -> None:
         if self.flow.cap is not None:
             self.flow.settle(self.counters.snapshot(self._pc)["wireBytesSent"], now_ms)

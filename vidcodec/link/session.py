@@ -101,10 +101,6 @@ class Session(ABC):
         """Called twenty times a second."""
 
     @abstractmethod
-    def _ponged(self, round_trip_ms: float) -> None:
-        """Called when a ping came back."""
-
-    @abstractmethod
     def snapshot(self) -> dict[str, Any]:
         """Counts and clocks under webrtc-stats names."""
 
@@ -284,7 +280,6 @@ class Session(ABC):
             self.send_control(Pong(message.sent_ms, now_ms, clock_ms()))
         elif isinstance(message, Pong):
             self.offset.add(message.sent_ms, message.received_ms, message.answered_ms, now_ms)
-            self._ponged(now_ms - message.sent_ms - (message.answered_ms - message.received_ms))
         elif isinstance(message, Hello):
             if self.opened.done():
                 return self._channels.complain("hello", "a second hello")
