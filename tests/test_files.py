@@ -95,6 +95,16 @@ def test_input_is_never_written_over(command: str, tmp_path: Path, capsys: pytes
     assert video.read_bytes() == SAMPLE.read_bytes()
 
 
+def test_film_that_was_decoded_before_outlives_a_stream_without_a_picture(tmp_path: Path) -> None:
+    stream, film = tmp_path / "x.vdc", tmp_path / "x.mkv"
+    assert main(["encode", "sample", str(stream), "--model", "seed", "--frames", "1", "--crop", "center"]) == 0
+    assert main(["decode", str(stream), str(film)]) == 0
+    before = film.read_bytes()
+    stream.write_bytes(stream.read_bytes()[:-1])
+    assert main(["decode", str(stream), str(film)]) == 5
+    assert film.read_bytes() == before
+
+
 def test_report_does_not_replace_the_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stream = str(tmp_path / "x.vdc")
     assert main(["encode", "sample", stream, "--model", "seed", "--report", stream]) == 2
