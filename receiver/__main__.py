@@ -250,10 +250,12 @@ class Receiver:
             if self._page is not None:
                 self._page.end(str(error) if error is not None else "the call is over")
             self.reported = True
-            if options.report:
-                write_report(self.report, options.report)
-            if not quiet:
-                print_report(self.report)
+            try:
+                if options.report:
+                    write_report(self.report, options.report)
+            finally:  # a disk that is full does not take the figures
+                if not quiet:
+                    print_report(self.report)
         log.info("the call is over", extra={"report": asdict(self.report)})
         if error is None:
             return 0

@@ -3,7 +3,7 @@
 import argparse
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +87,7 @@ class Sender:
             self._make(
                 Call(codec, source, wishes, loopback.side if loopback else None, page), where, source, codec.info
             )
-        return 0
+        return loopback.status if loopback else 0
 
     def _watch(self, codec: "Codec", stack: ExitStack) -> "WatchServer":
         """Serve the page for browsers, and say where."""
@@ -223,12 +223,15 @@ def _send(options: argparse.Namespace) -> int:
             say("interrupted")
             return 0
         finally:
-            with stop.deferred():  # a call that has ended is not interrupted: its report would be lost, or its status
-                if options.report:
-                    write_report(sender.report, options.report)
-                if sender.called:
-                    print_report(sender.report)
-                    log.info("the call is over", extra={"report": asdict(sender.report)})
+            # A call that has ended is not interrupted: its report would be lost, or its status.
+            with suppress(KeyboardInterrupt), stop.deferred():
+                try:
+                    if options.report:
+                        write_report(sender.report, options.report)
+                finally:  # a disk that is full does not take the figures
+                    if sender.called:
+                        print_report(sender.report)
+                        log.info("the call is over", extra={"report": asdict(sender.report)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -103,6 +103,40 @@ def test_interrupt_in_a_call_ends_it_in_order(tmp_path: Path) -> None:
         assert sum(1 for _ in container.decode(video=0)) > 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a locale by the environment")
+def test_call_in_a_locale_without_the_letters_of_its_files_says_them_in_ascii(tmp_path: Path) -> None:
+    film = tmp_path / "ü.mkv"
+    film.write_bytes(b"an older film")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONWARNINGS": "error"}
+    words = (*COMMON, "--input", "sample", "--frames", "3", "--record", str(film))
+    with Command("sender", *words, env=ascii_only) as sending:
+        assert sending.wait() == 0
+    assert sending.err == []  # no pipe is left open, either
+    assert any(line.startswith("recording to ") and r"\udcc3\udcbc-2.mkv" in line for line in sending.out)
+    assert (tmp_path / "ü-2.mkv").stat().st_size
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_recording_that_the_receiver_cannot_write_is_status_3_of_the_sender_too(tmp_path: Path) -> None:
+    stream, report = tmp_path / "r.vdc", tmp_path / "r.json"
+    stream.symlink_to("/dev/full")
+    words = (*COMMON, "--input", "sample", "--duration", "9", "--record", str(stream), "--report", str(report))
+    with Command("sender", *words) as sending:
+        assert sending.wait() == 3
+    assert [line for line in sending.err if "No space left on device" in line] == sending.err != []
+    assert read_report(report)["frames_sent"] > 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_report_that_a_full_disk_does_not_take_is_still_printed(tmp_path: Path) -> None:
+    (tmp_path / "r.json.partial").symlink_to("/dev/full")
+    words = (*COMMON, "--input", "sample", "--frames", "3", "--report", str(tmp_path / "r.json"))
+    with Command("sender", *words) as sending:
+        assert sending.wait() == 3
+    assert [line for line in sending.err if "No space left on device" in line] == sending.err != []
+    assert any("frames captured" in line for line in sending.out)
+
+
 def test_reader_that_went_away_is_no_error_of_the_call() -> None:
     words = (*COMMON, "--display", "web", "--input", "sample", "--duration", "1")
     sending = subprocess.Popen(

@@ -1,6 +1,7 @@
 """What every command shares: options with one name and one meaning, and errors that end in one line and a status."""
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -192,6 +193,9 @@ def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     """
     if sys.stdout is None:  # begun with stdout closed (`>&-`): there is nobody to print for
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process lives)
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr does: a file's name that the terminal's or the pipe's encoding lacks is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return body(argv)
     except VidcodecError as error:
