@@ -22,7 +22,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from vidcodec.errors import UsageError, reason_of
-from vidcodec.link.limits import AttemptLimit, ConnectionGuard
+from vidcodec.link.limits import AttemptLimit, ConnectionGuard, end_connections
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.whip import join_host_port, parse_listen
 from vidcodec.web.controls import MAX_MESSAGE_BYTES
@@ -244,7 +244,7 @@ class Listener:
         """End every connection and the thread. May be called twice."""
         if self.loop.running:
             try:
-                self.loop.run(self._runner.cleanup(), CLOSE_S)
+                self.loop.run(end_connections(self._runner), CLOSE_S)
             except concurrent.futures.TimeoutError:
                 log.warning("a connection of the page would not end; it is cut")
             finally:
