@@ -125,7 +125,7 @@ def send_track(clip: NDArray[np.uint8], count: int, plan: TrackPlan, compare: bo
         if not ours.poll(10):
             raise PeerError("aiortc's video track: the receiving process gave no answer")
         run.frames = [frame for frame in ours.recv() if 0 <= frame.number < len(run.sent_ms)]
-    except (EOFError, OSError, asyncio.TimeoutError) as error:
+    except (TimeoutError, EOFError, OSError) as error:
         raise PeerError(f"aiortc's video track: the receiving process is gone ({type(error).__name__})") from error
     finally:
         ours.close()

@@ -265,7 +265,7 @@ async def _goodbye(socket: web.WebSocketResponse, transport: asyncio.Transport |
     """Close in order, or, with a page that reads nothing, at once."""
     try:
         await asyncio.wait_for(socket.close(code=1001, message=b"the call is over"), GOODBYE_S)
-    except (TimeoutError, asyncio.TimeoutError, ConnectionError):
+    except (TimeoutError, ConnectionError):
         if transport is not None:
             transport.abort()
 
