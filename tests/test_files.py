@@ -173,8 +173,11 @@ def test_stream_cut_short_gives_the_frames_before_the_cut_and_status_5(
     assert len(list(tmp_path.glob("x_*.png"))) == 3
     assert cv2.imread(str(tmp_path / "x_00002.png")).shape == (192, 192, 3)
     assert capsys.readouterr().err == f"error: {stream}: file ends inside record 3; 3 frames were written\n"
-    assert main(["info", str(stream)]) == 5
-    assert capsys.readouterr().err == f"error: {stream}: file ends inside record 3\n"
+    capsys.readouterr()
+    assert main(["info", str(stream), "--json"]) == 5
+    told = capsys.readouterr()
+    assert told.err == f"error: {stream}: file ends inside record 3; 3 frames are before it\n"
+    assert json.loads(told.out)["frames"] == 3
 
 
 def test_damaged_packet_is_said_with_its_place_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +192,7 @@ def test_damaged_packet_is_said_with_its_place_in_the_file(tmp_path: Path, capsy
     stream.write_bytes(data)
     said = f"error: {stream}: record 0: packet 0 is damaged: its checksum does not match"
     assert main(["info", str(stream)]) == 5
-    assert capsys.readouterr().err == f"{said}\n"
+    assert capsys.readouterr() == ("", f"{said}; 0 frames are before it\n")
     assert main(["decode", str(stream), str(tmp_path / "x.png")]) == 5
     assert capsys.readouterr().err == f"{said}; 0 frames were written\n"
 
