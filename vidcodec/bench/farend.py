@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import queue
+import signal
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from vidcodec.bench.processes import end_with_parent
 from vidcodec.calllog import CallLog
 from vidcodec.codec import BITSTREAM_VERSION, Codec
 from vidcodec.errors import PeerError
@@ -149,6 +151,8 @@ def free_port() -> int:
 
 def _serve(pipe: Connection, spec: CodecSpec, fps: float, token: str, port: int) -> None:
     """The other process: takes calls until told to end."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says goodbye, and waits for ours
     logging.basicConfig(level=logging.ERROR)
     from receiver.call import Call
     from receiver.measuring import Measurer
