@@ -133,11 +133,10 @@ class Receiver:
                 print(*self._page.lines, sep="\n", flush=True)
             if self._camera is not None:
                 print(f"virtual camera: {self._camera.name}", flush=True)
-            status = 0
             while True:
                 call = self._next_call(window)
                 if call is None:
-                    return status
+                    return 0  # stopped in order; how the last call ended was said then
                 status = self._serve(call, codec, window)
                 if self._side is not None or options.once or options.duration or options.frames or self.stop.requested:
                     return status
