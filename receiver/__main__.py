@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidcodec.cli import add_shared, check_shared, link_options, run
+from vidcodec.cli import add_shared, check_shared, end, link_options, run
 from vidcodec.errors import InputError, PeerError, VidcodecError, reason_of
 from vidcodec.logs import say, say_error, set_up_logging
 from vidcodec.settings import EPILOG, naming_origins, parse
@@ -336,4 +336,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end(main)

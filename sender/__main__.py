@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sender.options import check_options, make_parser, read_token, receiver_arguments, with_token
-from vidcodec.cli import link_options, run
+from vidcodec.cli import end, link_options, run
 from vidcodec.errors import VidcodecError
 from vidcodec.logs import say, set_up_logging
 from vidcodec.settings import naming_origins, parse
@@ -240,4 +240,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end(main)

@@ -103,6 +103,14 @@ def test_interrupt_in_a_call_ends_it_in_order(tmp_path: Path) -> None:
         assert sum(1 for _ in container.decode(video=0)) > 0
 
 
+def test_interrupt_after_the_figures_leaves_the_exit_status_alone() -> None:
+    with Command("sender", *COMMON, "--input", "sample", "--frames", "3") as sending:
+        sending.wait_for("first frame sent")
+        sending.send_signal(signal.SIGINT)
+        assert sending.wait() == 0
+    assert sending.err == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="sets a locale by the environment")
 def test_call_in_a_locale_without_the_letters_of_its_files_says_them_in_ascii(tmp_path: Path) -> None:
     film = tmp_path / "ü.mkv"

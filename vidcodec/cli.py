@@ -5,9 +5,10 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from vidcodec.errors import InputError, UsageError, VidcodecError, reason_of
 from vidcodec.logs import say, say_error
@@ -219,3 +220,10 @@ def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     except KeyboardInterrupt:
         say("interrupted")
         return 130
+
+
+def end(main: Callable[[], int]) -> NoReturn:
+    """Run a whole program. One more Ctrl-C while Python closes down after it does not change its exit status."""
+    status = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise SystemExit(status)
