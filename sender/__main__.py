@@ -232,6 +232,9 @@ def _send(options: argparse.Namespace) -> int:
                     if sender.called:
                         print_report(sender.report)
                         log.info("the call is over", extra={"report": asdict(sender.report)})
+                        if options.demo:
+                            files = (*options.record, options.snapshot, options.report)
+                            print("written:", ", ".join(file for file in files if Path(file).exists()), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
