@@ -9,13 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
+WATCHER = "ends with parent"
+"""Name of the thread that waits for the parent's end."""
+
+
 def end_with_parent() -> None:
     """In a process that works for another one: it ends when that one has ended, however that was, and without a word
     at Ctrl-C, which the terminal sends to both."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_end_after, args=(parent.join,), daemon=True).start()
+        threading.Thread(target=_end_after, args=(parent.join,), name=WATCHER, daemon=True).start()
 
 
 def _end_after(wait: Callable[[], object]) -> None:
