@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-
 WATCHER = "ends with parent"
 """Name of the thread that waits for the parent's end."""
 
