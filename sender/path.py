@@ -13,9 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sender.backlog import DecoderPace
 from sender.beginning import FirstFrames
 from sender.cadence import (
@@ -31,6 +28,7 @@ from sender.cadence import (
 )
 from sender.capture import Capture, Frame
 from sender.crop import LiveCropper
+from sender.frames import Coded, Orders, Picture, SendCounts
 from sender.references import References
 from sender.resending import Recorded
 from vidcodec.codec import Codec, State
@@ -44,52 +42,8 @@ from vidcodec.records import SentFrame
 
 log = logging.getLogger(__name__)
 
-Picture = NDArray[np.uint8]
-
 PATIENCE_S = 0.1
 """How long a packet that must not be left out waits for the link."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A frame that was sent.
-
-    Attributes:
-        record: what is known of it; errors are still to be measured.
-        original: the cropped picture, `[192, 192, 3]` uint8 RGB.
-        shown: the picture that the receiver will show.
-    """
-
-    record: SentFrame
-    original: Picture
-    shown: Picture
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """How frames are made from now on.
-
-    Attributes:
-        cropper: what cuts the face out.
-        quality: fixed rate point, None to hold `kbps`.
-        kbps: payload rate to hold, None for a fixed quality.
-        paused: send nothing.
-    """
-
-    cropper: LiveCropper
-    quality: int | None
-    kbps: float | None
-    paused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SendCounts:
-    """What went out so far."""
-
-    sent: int = 0
-    payload_bytes: int = 0
-    wire_bytes: int = 0
-    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
