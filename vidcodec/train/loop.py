@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, UsageError
 from vidcodec.networks.basis import transform_basis
 from vidcodec.networks.model import Reference, VideoModel
 from vidcodec.train.cache import open_cache
@@ -40,6 +40,8 @@ class Trainer:
         self.config, self.folder, self.say = config, folder, say
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         cuda = torch.cuda.is_available() and config.device != "cpu"
+        if config.device == "cuda" and not cuda:
+            raise UsageError('device = "cuda": no CUDA device here; write "auto" or "cpu"')
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if cuda else "gloo")
         torch.set_num_threads(config.threads)
