@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidcodec.cli import add_shared, check_shared, link_options, run
+from vidcodec.cli import add_shared, check_shared, end, link_options, run
 from vidcodec.errors import InputError, PeerError, VidcodecError, reason_of
 from vidcodec.logs import say, say_error, set_up_logging
 from vidcodec.settings import EPILOG, naming_origins, parse
@@ -133,11 +133,10 @@ class Receiver:
                 print(*self._page.lines, sep="\n", flush=True)
             if self._camera is not None:
                 print(f"virtual camera: {self._camera.name}", flush=True)
-            status = 0
             while True:
                 call = self._next_call(window)
                 if call is None:
-                    return status
+                    return 0  # stopped in order; how the last call ended was said then
                 status = self._serve(call, codec, window)
                 if self._side is not None or options.once or options.duration or options.frames or self.stop.requested:
                     return status
@@ -250,10 +249,12 @@ class Receiver:
             if self._page is not None:
                 self._page.end(str(error) if error is not None else "the call is over")
             self.reported = True
-            if options.report:
-                write_report(self.report, options.report)
-            if not quiet:
-                print_report(self.report)
+            try:
+                if options.report:
+                    write_report(self.report, options.report)
+            finally:  # a disk that is full does not take the figures
+                if not quiet:
+                    print_report(self.report)
         log.info("the call is over", extra={"report": asdict(self.report)})
         if error is None:
             return 0
@@ -335,4 +336,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end(main)

@@ -3,13 +3,13 @@
 import argparse
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sender.options import check_options, make_parser, read_token, receiver_arguments, with_token
-from vidcodec.cli import link_options, run
+from vidcodec.cli import end, link_options, run
 from vidcodec.errors import VidcodecError
 from vidcodec.logs import say, set_up_logging
 from vidcodec.settings import naming_origins, parse
@@ -87,7 +87,7 @@ class Sender:
             self._make(
                 Call(codec, source, wishes, loopback.side if loopback else None, page), where, source, codec.info
             )
-        return 0
+        return loopback.status if loopback else 0
 
     def _watch(self, codec: "Codec", stack: ExitStack) -> "WatchServer":
         """Serve the page for browsers, and say where."""
@@ -223,12 +223,18 @@ def _send(options: argparse.Namespace) -> int:
             say("interrupted")
             return 0
         finally:
-            with stop.deferred():  # a call that has ended is not interrupted: its report would be lost, or its status
-                if options.report:
-                    write_report(sender.report, options.report)
-                if sender.called:
-                    print_report(sender.report)
-                    log.info("the call is over", extra={"report": asdict(sender.report)})
+            # A call that has ended is not interrupted: its report would be lost, or its status.
+            with suppress(KeyboardInterrupt), stop.deferred():
+                try:
+                    if options.report:
+                        write_report(sender.report, options.report)
+                finally:  # a disk that is full does not take the figures
+                    if sender.called:
+                        print_report(sender.report)
+                        log.info("the call is over", extra={"report": asdict(sender.report)})
+                        if options.demo:
+                            files = (*options.record, options.snapshot, options.report)
+                            print("written:", ", ".join(file for file in files if Path(file).exists()), flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -237,4 +243,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end(main)

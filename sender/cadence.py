@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vidcodec.rate import PATTERN, RANGE, RateControl
+from vidcodec.wire import wire_bytes
 
 FLOOR = 0.2
 """Quality, as a share of the scale, below which the frames get fewer instead."""
@@ -24,8 +25,14 @@ FRAME_S = 0.055
 """A frame may take the path for this long. One that takes more is coded again, once, with fewer bits. With 90 ms, a
 third of all frames found the window closed by the large one before them; with 50, less of the path was used."""
 
+FRAME_SHARE = 0.8
+"""Of the time between two messages."""
+
 GROWTH = 0.05
 """By how much a frame's size grows from one quality to the next, roughly, in natural logarithm."""
+
+LEAST_SHARE = 0.6
+HEADERS = wire_bytes(1)
 
 EASE = 0.8
 BACK = 0.3
@@ -51,6 +58,11 @@ class Cadence:
     @property
     def messages_per_s(self) -> float:
         return self.fps / self.per_message
+
+    @property
+    def longest_s(self) -> float:
+        """How long a frame may take the path: `FRAME_S`, or more where messages are farther apart."""
+        return max(FRAME_S, FRAME_SHARE / self.messages_per_s)
 
 
 def ladder(fps: float) -> tuple[Cadence, ...]:
@@ -165,6 +177,29 @@ class TakenRate:
         """What to plan with where a cadence is wanted: it, unless far fewer come."""
         taken_fps = 1.0 / self._gap_s if self._gap_s > 0.0 else cadence_fps
         return taken_fps if taken_fps < FEWER * cadence_fps else cadence_fps
+
+
+class Headroom:
+    """The share of what the path is said to carry that is planned with.
+
+    An estimate above the path shows in no queue where the window holds the queue down: it shows in frames that find the
+    window closed. Where more than 28 % do, the share falls.
+    """
+
+    def __init__(self) -> None:
+        self._share = 1.0
+
+    def refused(self) -> None:
+        """A frame found the window closed."""
+        self._share = max(LEAST_SHARE, 0.96 * self._share)
+
+    def taken(self) -> None:
+        """A frame could leave."""
+        self._share = min(1.0, self._share + 0.016)
+
+    def planned(self, budget: Callable[[float], float]) -> Callable[[float], float]:
+        """Of `budget`, bytes that each of so many messages a second may have beside its headers: the share of both."""
+        return lambda per_s: max(0.0, self._share * (budget(per_s) + HEADERS) - HEADERS)
 
 
 class Thinner:

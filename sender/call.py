@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sender.capture import Capture, Source
 from sender.connecting import Connector
 from sender.crop import LiveCropper, Mode
+from sender.frames import Coded
 from sender.measuring import Measurer, RateMeter
-from sender.path import Coded, FramePath
+from sender.path import FramePath
 from sender.steering import Settings, Steering
 from sender.telling import Teller
 from sender.totals import Totals, packet_wire_bytes

@@ -37,6 +37,7 @@ class LoopbackReceiver:
         # What stands there for options is the sender's; the receiver gets what concerns it as arguments.
         ours = without_options(os.environ)
         environment = {**ours, **self.side.environment, "VIDCODEC_TOKEN": secrets.token_urlsafe(16)}
+        environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"  # what we read, whatever the locale
         command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--once", *arguments]
         self._process = subprocess.Popen(
             command,
@@ -45,7 +46,8 @@ class LoopbackReceiver:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         assert self._process.stdout is not None and self._process.stderr is not None  # they are pipes
         self._lines: queue.Queue[str] = queue.Queue()
@@ -83,7 +85,7 @@ class LoopbackReceiver:
         return line
 
     def close(self) -> None:
-        """Wait for the receiver to end by itself; if it does not, end it."""
+        """Wait for the receiver to end by itself; if it does not, end it. What it still says is passed on."""
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
@@ -93,7 +95,16 @@ class LoopbackReceiver:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        for reader in self._readers:
+            reader.join(2.0)
         self.side.close()
+
+    @property
+    def status(self) -> int:
+        """What went wrong at the receiver, once it is closed: its exit status, such as 3 for a recording that could not
+        be written. How the link ended is for the sender to say, and 0 here, as for one that a signal ended."""
+        status = self._process.returncode
+        return 0 if status < 0 or status == PeerError.exit_status else status
 
     def terminate(self) -> None:
         """End the receiver now: there will be no call."""
@@ -101,19 +112,21 @@ class LoopbackReceiver:
 
     def _pass_on(self, pipe: IO[str]) -> None:
         """What the receiver says on stderr goes to ours. What ends it before it listens is raised by `url` instead."""
-        for line in pipe:
-            error = None if self._listens else said_error(line)
-            if error is not None:
-                self._error = error
-            else:
-                print(line.rstrip(), file=sys.stderr, flush=True)
+        with pipe:
+            for line in pipe:
+                error = None if self._listens else said_error(line)
+                if error is not None:
+                    self._error = error
+                else:
+                    print(line.rstrip(), file=sys.stderr, flush=True)
 
     def _read(self, pipe: IO[str]) -> None:
         """The first line is where the receiver listens; what it says after that is for people."""
-        self._lines.put(pipe.readline().strip())
-        for line in pipe:
-            with suppress(BrokenPipeError):  # nobody reads us any more; the receiver's pipe is emptied all the same
-                print(line.rstrip(), flush=True)
+        with pipe:
+            self._lines.put(pipe.readline().strip())
+            for line in pipe:
+                with suppress(BrokenPipeError):  # nobody reads us any more; the receiver's pipe is emptied all the same
+                    print(line.rstrip(), flush=True)
 
     def __enter__(self) -> "LoopbackReceiver":
         return self

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sender.path import Coded
+from sender.frames import Coded
 from vidcodec.baselines.live import Baseline, BaselineFrame
 from vidcodec.calllog import MS_SSIM_EVERY
 from vidcodec.metrics import ms_ssim

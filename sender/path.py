@@ -13,16 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sender.backlog import DecoderPace
+from sender.beginning import FirstFrames
 from sender.cadence import (
-    FRAME_S,
     LARGE,
     Cadence,
     CadenceChooser,
     FrameCap,
+    Headroom,
     TakenRate,
     Thinner,
     after_frame,
@@ -30,6 +28,7 @@ from sender.cadence import (
 )
 from sender.capture import Capture, Frame
 from sender.crop import LiveCropper
+from sender.frames import Coded, Orders, Picture, SendCounts
 from sender.references import References
 from sender.resending import Recorded
 from vidcodec.codec import Codec, State
@@ -43,60 +42,8 @@ from vidcodec.records import SentFrame
 
 log = logging.getLogger(__name__)
 
-Picture = NDArray[np.uint8]
-
-ANSWER_S = 0.5
-"""Until the first answer nobody knows what the path carries, and the first frame is the largest: others follow one by
-one, so long after each other."""
-
-TRIES = 2
-"""How often, until then, a frame that is too large is coded again: what an intra frame takes hardly depends on quality
-where that is high, so the first try may fall short by half."""
-
 PATIENCE_S = 0.1
 """How long a packet that must not be left out waits for the link."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A frame that was sent.
-
-    Attributes:
-        record: what is known of it; errors are still to be measured.
-        original: the cropped picture, `[192, 192, 3]` uint8 RGB.
-        shown: the picture that the receiver will show.
-    """
-
-    record: SentFrame
-    original: Picture
-    shown: Picture
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """How frames are made from now on.
-
-    Attributes:
-        cropper: what cuts the face out.
-        quality: fixed rate point, None to hold `kbps`.
-        kbps: payload rate to hold, None for a fixed quality.
-        paused: send nothing.
-    """
-
-    cropper: LiveCropper
-    quality: int | None
-    kbps: float | None
-    paused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SendCounts:
-    """What went out so far."""
-
-    sent: int = 0
-    payload_bytes: int = 0
-    wire_bytes: int = 0
-    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +112,16 @@ class FramePath:
         self._thinner = Thinner()
         self._taken_rate = TakenRate()
         self._cap = FrameCap()
+        self._headroom = Headroom()
         self._pending: list[_Ready] = []
         self._used = link
-        self._answered, self._left_s = False, float("-inf")
+        self._first = FirstFrames()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def on_ack(self, ack: Acknowledgement) -> None:
         """For the link: news of a frame."""
-        self._answered = True
+        self._first.answered(ack.number)
         if ack.status not in (FrameStatus.RECEIVED, FrameStatus.OK):
             log.debug("frame %d was not decoded (%s); %d are sent", ack.number, ack.status.name, self.counts.sent)
         self.references.acknowledged(ack.number, ack.status, time.monotonic())
@@ -185,7 +133,7 @@ class FramePath:
     def use(self, link: SenderLink) -> None:
         """Go on over another link, whose receiver holds nothing."""
         self.references.restart()
-        self._answered, self._left_s = False, float("-inf")
+        self._first = FirstFrames()
         self._link = link
 
     def start(self, capture: Capture) -> None:
@@ -263,7 +211,7 @@ class FramePath:
         self._taken_rate.took(now_s)
         self._pace.observe(*self.references.decoder_pace(now_s), now_s)
         if self._control is not None:
-            self._chooser.choose(needed_bytes(self._control), self._link.budget_bytes, now_s)
+            self._chooser.choose(needed_bytes(self._control), self._headroom.planned(self._link.budget_bytes), now_s)
         return self._thinner.keeps(frame.captured_ns / 1e9, self._cadence.fps, self._fps)
 
     def _next_quality(self) -> int:
@@ -272,7 +220,7 @@ class FramePath:
             return self._quality
         cadence = self._cadence
         fps = self._taken_rate.of(cadence.fps)
-        carried = self._link.budget_bytes(fps / cadence.per_message) / cadence.per_message
+        carried = self._headroom.planned(self._link.budget_bytes)(fps / cadence.per_message) / cadence.per_message
         allowed = max(1.0, min(self._frame_bytes * self._fps / fps, carried))
         self._control = self._control.with_rate(allowed * 8 / 1000 * fps, fps)
         return self._control.quality
@@ -308,12 +256,15 @@ class FramePath:
             quality = self._cap.quality(number, quality)
         packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
         if self._control is not None:
-            for _ in range(1 if self._answered else TRIES):
-                less = self._cap.again(number, quality, len(packet), self._link.budget_bytes(1.0 / FRAME_S))
+            longest_s, budget = self._cadence.longest_s, self._link.budget_bytes
+            most = self._first.most_bytes(longest_s, budget)
+            for _ in range(self._first.tries):
+                less = self._cap.again(number, quality, len(packet), most)
                 if less is None:
                     break
                 quality = less
                 packet, state = self._codec.encode(original, reference, quality, number % NUMBERS)
+            self._first.took(len(packet), longest_s, budget)
         return number, quality, packet, state
 
     def _open(self, patient: bool) -> bool:
@@ -327,8 +278,7 @@ class FramePath:
 
     def _taken(self, now_s: float) -> bool:
         """Whether a frame would be taken now."""
-        unanswered = not self._answered and now_s - self._left_s < ANSWER_S
-        return self._link.can_send and not unanswered and not self.references.decoder_is_full(now_s)
+        return self._link.can_send and not self._first.waits(now_s) and not self.references.decoder_is_full(now_s)
 
     def _send(self, frame: Frame) -> None:
         taken_ns = time.monotonic_ns()
@@ -338,8 +288,11 @@ class FramePath:
         usable = self._usable(frame)
         counts = self.counts
         if not self._open(usable is not None):  # asked before the work is done, not after it
+            if not self._link.can_send:
+                self._headroom.refused()
             self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, counts.refused + 1)
             return
+        self._headroom.taken()
         doubtful = self.references.mending or self._link.doubtful
         stale = usable is not None or doubtful or self._link is not self._used
         self._used = self._link
@@ -365,7 +318,7 @@ class FramePath:
             refused = counts.refused + len(ready)
             self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, refused)
             return
-        self._left_s = time.monotonic()
+        self._first.left(ready[-1].number, time.monotonic())
         for each in ready:
             self._next = each.number + 1
             self.references.sent(each.number, each.state, each.distance)

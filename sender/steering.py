@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sender.crop import LiveCropper, Mode
+from sender.frames import Orders
 from sender.measuring import Measurer
-from sender.path import FramePath, Orders
+from sender.path import FramePath
 from vidcodec.baselines.live import CHOICES, Baseline
 from vidcodec.errors import UsageError, VidcodecError
 from vidcodec.link.impair import Impairment

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sender.path import SendCounts
+from sender.frames import SendCounts
 from vidcodec.baselines.live import Baseline
 from vidcodec.calllog import SenderTotals
 from vidcodec.starting import process_age_s

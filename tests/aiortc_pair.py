@@ -11,11 +11,12 @@ from aiortc import RTCPeerConnection, RTCSctpTransport
 async def connected(
     offering: Callable[[RTCSctpTransport], object], answering: Callable[[RTCSctpTransport], object]
 ) -> AsyncIterator[tuple[RTCPeerConnection, RTCPeerConnection]]:
-    """Both ends, each with an unreliable and unordered channel 0; `offering` and `answering` set them up before they
-    connect."""
+    """Both ends, each with an unreliable, unordered channel 0 and a reliable channel 1; `offering` and `answering` set
+    them up before they connect."""
     ends = RTCPeerConnection(), RTCPeerConnection()
     for end, set_up in zip(ends, (offering, answering), strict=True):
         end.createDataChannel("frames", negotiated=True, id=0, ordered=False, maxRetransmits=0)
+        end.createDataChannel("control", negotiated=True, id=1)
         assert end.sctp is not None
         set_up(end.sctp)
     first, second = ends

@@ -12,8 +12,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sender.backlog import DecoderPace
-from sender.cadence import FRAME_S, LARGE, Cadence, CadenceChooser, FrameCap, Thinner, after_frame, needed_bytes
-from sender.path import ANSWER_S, TRIES
+from sender.beginning import FirstFrames
+from sender.cadence import (
+    LARGE,
+    Cadence,
+    CadenceChooser,
+    FrameCap,
+    Headroom,
+    Thinner,
+    after_frame,
+    needed_bytes,
+)
 from sender.references import References
 from sender.telling import EVERY_TICKS, MESSAGE_BYTES, ROW_BYTES, SHARE, WIDE_KBPS, rows_within
 from vidcodec.bench.callfigures import freezes
@@ -113,7 +122,7 @@ class SimulatedCall:
         self.newest_shown = -1
         self.checking = False
         self.cap = FrameCap()
-        self.answered, self.left_ms = False, float("-inf")
+        self.first, self.headroom = FirstFrames(), Headroom()
         self.pace, self.decode_ms, self.decoder_free = DecoderPace(30.0), decode_ms, 0.0
 
     def at(self, time_ms: float, function: object) -> None:
@@ -138,21 +147,26 @@ class SimulatedCall:
     def capture(self, now: float) -> None:
         self.seen.captured += 1
         self.pace.observe(*self.references.decoder_pace(now / 1000.0), now / 1000.0)
-        self.chooser.choose(needed_bytes(self.control), lambda rate: self.flow.budget_bytes(rate, now), now / 1000.0)
+        self.chooser.choose(needed_bytes(self.control), self.planned(now), now / 1000.0)
         if not self.thinner.keeps(now / 1000.0, self.pace.limit(self.chooser.cadence).fps, 30.0):
             return
-        unanswered = not self.answered and now - self.left_ms < 1000.0 * ANSWER_S
-        if unanswered or not self.flow.is_open or self.references.decoder_is_full(now / 1000.0):
+        if self.first.waits(now / 1000.0) or not self.flow.is_open or self.references.decoder_is_full(now / 1000.0):
             self.seen.refused += 1
+            if not self.flow.is_open:
+                self.headroom.refused()
             return
+        self.headroom.taken()
         self.at(now + ENCODE_MS, lambda later: self.encoded(now, later))
+
+    def planned(self, now: float) -> Callable[[float], float]:
+        return self.headroom.planned(lambda per_s: self.flow.budget_bytes(per_s, now))
 
     def encoded(self, captured: float, now: float) -> None:
         cadence: Cadence = self.pace.limit(self.chooser.cadence)
         doubtful = self.references.mending or self.flow.doubtful(now)
         if doubtful:
             self.pending = []
-        carried = self.flow.budget_bytes(cadence.messages_per_s, now) / cadence.per_message
+        carried = self.planned(now)(cadence.messages_per_s) / cadence.per_message
         allowed = max(1.0, min(self.kbps * 125.0 / cadence.fps, carried))
         self.control = self.control.with_rate(allowed * 8 / 1000 * cadence.fps, cadence.fps)
         quality = self.control.quality
@@ -164,11 +178,17 @@ class SimulatedCall:
         distance = 0 if reference is None else number - reference
         quality = self.cap.quality(number, quality)
         size = self.size(number, quality, distance, cadence)
-        for _ in range(1 if self.answered else TRIES):
-            less = self.cap.again(number, quality, size, self.flow.budget_bytes(1.0 / FRAME_S, now))
+
+        def budget(per_s: float) -> float:
+            return self.flow.budget_bytes(per_s, now)
+
+        most = self.first.most_bytes(cadence.longest_s, budget)
+        for _ in range(self.first.tries):
+            less = self.cap.again(number, quality, size, most)
             if less is None:
                 break
             quality, size = less, self.size(number, less, distance, cadence)
+        self.first.took(size, cadence.longest_s, budget)
         data = Packet(Header(number % NUMBERS, distance, quality), bytes(max(1, size - 5))).to_bytes()
         self.pending.append((number, data, State(number % NUMBERS, PICTURE), distance, quality, captured))
         large = len(data) >= LARGE * self.flow.budget_bytes(cadence.messages_per_s, now)
@@ -189,7 +209,7 @@ class SimulatedCall:
         if datagrams is None:
             self.seen.refused += len(ready)
             return
-        self.left_ms = now
+        self.first.left(ready[-1][0], now / 1000.0)
         for number, data, state, distance, quality, captured in ready:
             self.next = number + 1
             self.references.sent(number, state, distance)
@@ -283,7 +303,7 @@ class SimulatedCall:
                 self.at(arrival, lambda later: self.heard(acks, later))
 
     def heard(self, acks: Acks, now: float) -> None:
-        self.answered = True
         for news in self.flow.acknowledge(acks, now, 0.0):
+            self.first.answered(news.number)
             self.references.acknowledged(news.number, news.status, now / 1000.0)
         self.tick(now)

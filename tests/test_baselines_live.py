@@ -26,6 +26,13 @@ def test_wire_rate_follows_the_target(codec: str) -> None:
     assert all(r.wire_bytes >= r.payload_bytes + 50 for r in results if r.sent)
 
 
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("kbps", [1e-3, 1e6])
+def test_any_rate_that_a_call_takes_opens_the_encoder(codec: str, kbps: float) -> None:
+    with Baseline(codec) as baseline:
+        assert baseline.push(moving_frames(1)[0], kbps).picture is not None or kbps < 1
+
+
 def test_target_that_moves_away_for_long_reopens_the_encoder_once() -> None:
     frames = moving_frames(20) * 9
     with Baseline("vp8") as baseline:

@@ -1,6 +1,7 @@
 """`bench link`: what it says about a network that is known."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -179,16 +180,20 @@ def test_command_holds_a_real_call_over_a_lossy_network(tmp_path: Path, capsys: 
 
 
 def test_interrupted_run_leaves_the_calls_that_it_has(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vidcodec", "bench", "link", "--seconds", "2", "--only", "20ms", "loss2"]
-    process = subprocess.Popen([*command, "--codecs", "s", "--out", str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "vidcodec", "bench", "link", "--seconds", "3", "--only", "20ms", "loss2"]
+    words = [*command, "--codecs", "s", "--out", str(tmp_path)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
     until_s = time.monotonic() + 120.0
     while not (tmp_path / "calls.json").exists() and process.poll() is None and time.monotonic() < until_s:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    time.sleep(4)  # the next call runs by now
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the far end gets it, too
     error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
     result = json.loads((tmp_path / "calls.json").read_text())
     assert result["complete"] is False and [row["network"] for row in result["rows"]] == ["20ms"]
     assert "of about 1 min] loss2" in error and "Traceback" not in error
+    assert "terminate called" not in error
 
 
 def test_far_end_is_said_to_listen_when_it_does_and_not_when_it_ends() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,21 @@ def test_the_page_is_printed_even_where_it_cannot_be_written(
     assert "an hour's figures" in capsys.readouterr().out
     with pytest.raises(InputError, match="cannot be written"):
         save(tmp_path / "page.json", {"page.md": "a"} | {"no/such": "b"})
+
+
+@pytest.mark.parametrize(
+    ("words", "package"),
+    [
+        (["rd", "--clips", "a.mkv"], "scipy"),
+        (["rd", "--clips", "a.mkv"], "matplotlib"),
+        (["ablate", "--clips", "a.mkv"], "scipy"),
+        (["latency"], "matplotlib"),
+    ],
+)
+def test_package_that_is_missing_is_said_before_anything_is_measured(
+    words: list[str], package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(words) == 2
+    said = f"error: bench {words[0]} needs {package}: pip install -e '.[bench]' in the project's folder\n"
+    assert capsys.readouterr() == ("", said)

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from call_commands import ROOT
 from numpy.typing import NDArray
 from test_baselines_video import moving_frames
 
@@ -21,6 +24,7 @@ from vidcodec.bench.clips import Clip, find_clips, read_clip, to_square
 from vidcodec.bench.coders import Decoder, Encoder, Spec, all_names, find_spec
 from vidcodec.bench.lookstable import looks_json, looks_rows, looks_table
 from vidcodec.bench.measure import Point, measure
+from vidcodec.bench.plots import plot_clip, plot_means
 from vidcodec.bench.rd import _at_qualities, run
 from vidcodec.bench.remote import RemoteDecoder
 from vidcodec.bench.summary import clip_deltas, summarise
@@ -345,6 +349,23 @@ def test_bad_commands_end_with_their_status(tmp_path: Path, capsys: pytest.Captu
     assert main(["--help"]) == 0
     errors = capsys.readouterr().err
     assert errors.count("error:") == 3 and "Traceback" not in errors
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_clip_that_is_no_video_is_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("no video")
+    command = [sys.executable, "-m", "vidcodec", "bench", "rd", "--clips", str(tmp_path / name)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"error: clip {tmp_path / name}: no frame can be read from it; give a video file\n"
+
+
+@pytest.mark.filterwarnings("error")
+def test_plots_of_codecs_without_a_curve_are_no_warning(tmp_path: Path) -> None:
+    points = _points("bicubic2x", 1.0)[:1]
+    plot_clip(points, "one", tmp_path / "one.png")
+    plot_means(points, "all", tmp_path / "all.png")
+    assert (tmp_path / "one.png").exists() and (tmp_path / "all.png").exists()
 
 
 def test_every_peer_is_there_at_full_half_and_quarter_size() -> None:

@@ -1,13 +1,15 @@
 """`bench speed` and `bench latency`: counts that can be checked by hand, stages that add up."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from call_commands import only_error_line
+from call_commands import ROOT, children, only_error_line
 from test_baselines_video import moving_frames
 
 from tests.tiny import RICH, moving_face, tiny_codec
@@ -34,6 +36,32 @@ def test_multiply_accumulates_are_those_of_the_layer() -> None:
         assert count_gmac(lambda: layer(torch.zeros(1, 8, 24, 24))) == pytest.approx(24 * 24 * 8 * 16 * 9 / 1e9)
         grouped = torch.nn.Conv2d(16, 16, 3, padding=1, groups=16)
         assert count_gmac(lambda: grouped(torch.zeros(1, 16, 24, 24))) == pytest.approx(24 * 24 * 16 * 9 / 1e9)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker through /proc")
+def test_worker_ends_when_the_command_is_killed() -> None:
+    work = "import time\nfrom vidcodec.bench.speed import _alone\n_alone(time.sleep, 120)"
+    command = subprocess.Popen([sys.executable, "-c", work], cwd=ROOT)
+    until_s = time.monotonic() + 60
+    try:
+        while not (workers := [pid for pid in children(command.pid) if b"spawn_main" in command_line(pid)]):
+            assert time.monotonic() < until_s
+            time.sleep(0.1)
+        time.sleep(3)  # until it works
+    finally:
+        command.kill()
+        command.wait()
+    while any(b"spawn_main" in command_line(pid) for pid in workers):
+        assert time.monotonic() < until_s, "the worker is still there"
+        time.sleep(0.1)
+
+
+def command_line(pid: int) -> bytes:
+    """Of a process; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_share_of_torch_is_that_of_its_operators() -> None:

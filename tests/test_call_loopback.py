@@ -57,12 +57,11 @@ def test_demo_leaves_a_film_a_picture_and_a_report_and_ends_by_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("--input", "sample", "--demo", str(tmp_path / "demo"), "--frames", "60", "--baseline", "h264") == 0
-    assert "baseline (h264" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
-        "side_by_side.mp4",
-        "side_by_side.png",
-        "report.json",
-    }
+    said = capsys.readouterr().out
+    assert "baseline (h264" in said
+    names = ("side_by_side.mp4", "side_by_side.png", "report.json")
+    assert said.endswith("written: " + ", ".join(str(tmp_path / "demo" / name) for name in names) + "\n")
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == set(names)
     picture = cv2.imread(str(tmp_path / "demo" / "side_by_side.png"))
     with av.open(str(tmp_path / "demo" / "side_by_side.mp4")) as container:
         frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
@@ -101,6 +100,48 @@ def test_interrupt_in_a_call_ends_it_in_order(tmp_path: Path) -> None:
     assert read_report(report)["frames_shown"] > 0
     with av.open(str(film)) as container:
         assert sum(1 for _ in container.decode(video=0)) > 0
+
+
+def test_interrupt_after_the_figures_leaves_the_exit_status_alone() -> None:
+    with Command("sender", *COMMON, "--input", "sample", "--frames", "3") as sending:
+        sending.wait_for("first frame sent")
+        sending.send_signal(signal.SIGINT)
+        assert sending.wait() == 0
+    assert sending.err == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets a locale by the environment")
+def test_call_in_a_locale_without_the_letters_of_its_files_says_them_in_ascii(tmp_path: Path) -> None:
+    film = tmp_path / "ü.mkv"
+    film.write_bytes(b"an older film")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONWARNINGS": "error"}
+    words = (*COMMON, "--input", "sample", "--frames", "3", "--record", str(film))
+    with Command("sender", *words, env=ascii_only) as sending:
+        assert sending.wait() == 0
+    assert sending.err == []  # no pipe is left open, either
+    assert any(line.startswith("recording to ") and r"\udcc3\udcbc-2.mkv" in line for line in sending.out)
+    assert (tmp_path / "ü-2.mkv").stat().st_size
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_recording_that_the_receiver_cannot_write_is_status_3_of_the_sender_too(tmp_path: Path) -> None:
+    stream, report = tmp_path / "r.vdc", tmp_path / "r.json"
+    stream.symlink_to("/dev/full")
+    words = (*COMMON, "--input", "sample", "--duration", "9", "--record", str(stream), "--report", str(report))
+    with Command("sender", *words) as sending:
+        assert sending.wait() == 3
+    assert [line for line in sending.err if "No space left on device" in line] == sending.err != []
+    assert read_report(report)["frames_sent"] > 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_report_that_a_full_disk_does_not_take_is_still_printed(tmp_path: Path) -> None:
+    (tmp_path / "r.json.partial").symlink_to("/dev/full")
+    words = (*COMMON, "--input", "sample", "--frames", "3", "--report", str(tmp_path / "r.json"))
+    with Command("sender", *words) as sending:
+        assert sending.wait() == 3
+    assert [line for line in sending.err if "No space left on device" in line] == sending.err != []
+    assert any("frames captured" in line for line in sending.out)
 
 
 def test_reader_that_went_away_is_no_error_of_the_call() -> None:

@@ -140,6 +140,18 @@ def test_killed_sender_is_noticed_and_reported(tmp_path: Path) -> None:
     assert read_report(report)["frames_shown"] > 0
 
 
+def test_receiver_that_is_stopped_while_it_waits_ends_in_order_whatever_became_of_the_last_call() -> None:
+    with Command("receiver", "--listen", "127.0.0.1:0", "--display", "none", *MODEL) as listening:
+        url = listening.wait_for("listening at ").split()[-1]
+        with Command("sender", "--connect", url, "--input", "sample", *MODEL) as sending:
+            sending.wait_for("connected")
+            sending.send_signal(signal.SIGKILL)
+        listening.wait_for("waiting for the next call")
+        listening.send_signal(signal.SIGINT)
+        assert listening.wait() == 0
+        assert "silent" in only_error_line(listening.err)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])

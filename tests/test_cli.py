@@ -1,5 +1,6 @@
 """Commands: quick to start, one line and the documented status for bad input."""
 
+import os
 import subprocess
 import sys
 import time
@@ -54,6 +55,29 @@ def test_unknown_command_is_one_line_and_status_2(capsys: pytest.CaptureFixture[
     assert main(["encod"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1 and all(name in err for name in COMMANDS)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_reader_that_went_away_is_no_error(unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        command = [sys.executable, "-m", "vidcodec", "--help"]
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=env, check=False, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_a_full_disk_does_not_take_is_one_line_and_status_3(unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        command = [sys.executable, "-m", "vidcodec", "--version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=env, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (3, b"error: standard output: No space left on device\n")
 
 
 @pytest.mark.parametrize(

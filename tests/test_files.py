@@ -95,6 +95,16 @@ def test_input_is_never_written_over(command: str, tmp_path: Path, capsys: pytes
     assert video.read_bytes() == SAMPLE.read_bytes()
 
 
+def test_film_that_was_decoded_before_outlives_a_stream_without_a_picture(tmp_path: Path) -> None:
+    stream, film = tmp_path / "x.vdc", tmp_path / "x.mkv"
+    assert main(["encode", "sample", str(stream), "--model", "seed", "--frames", "1", "--crop", "center"]) == 0
+    assert main(["decode", str(stream), str(film)]) == 0
+    before = film.read_bytes()
+    stream.write_bytes(stream.read_bytes()[:-1])
+    assert main(["decode", str(stream), str(film)]) == 5
+    assert film.read_bytes() == before
+
+
 def test_report_does_not_replace_the_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stream = str(tmp_path / "x.vdc")
     assert main(["encode", "sample", stream, "--model", "seed", "--report", stream]) == 2
@@ -163,8 +173,11 @@ def test_stream_cut_short_gives_the_frames_before_the_cut_and_status_5(
     assert len(list(tmp_path.glob("x_*.png"))) == 3
     assert cv2.imread(str(tmp_path / "x_00002.png")).shape == (192, 192, 3)
     assert capsys.readouterr().err == f"error: {stream}: file ends inside record 3; 3 frames were written\n"
-    assert main(["info", str(stream)]) == 5
-    assert capsys.readouterr().err == f"error: {stream}: file ends inside record 3\n"
+    capsys.readouterr()
+    assert main(["info", str(stream), "--json"]) == 5
+    told = capsys.readouterr()
+    assert told.err == f"error: {stream}: file ends inside record 3; 3 frames are before it\n"
+    assert json.loads(told.out)["frames"] == 3
 
 
 def test_damaged_packet_is_said_with_its_place_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +192,7 @@ def test_damaged_packet_is_said_with_its_place_in_the_file(tmp_path: Path, capsy
     stream.write_bytes(data)
     said = f"error: {stream}: record 0: packet 0 is damaged: its checksum does not match"
     assert main(["info", str(stream)]) == 5
-    assert capsys.readouterr().err == f"{said}\n"
+    assert capsys.readouterr() == ("", f"{said}; 0 frames are before it\n")
     assert main(["decode", str(stream), str(tmp_path / "x.png")]) == 5
     assert capsys.readouterr().err == f"{said}; 0 frames were written\n"
 

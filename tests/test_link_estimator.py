@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from vidcodec.link.estimator import BandwidthEstimator, DelayDetector, Usage
+from vidcodec.link.estimator import FALL, PING_BYTES, BandwidthEstimator, DelayDetector, Usage
 from vidcodec.link.impair import Direction, Impairment, parse_impairment
 from vidcodec.link.pacing import Flight, Window
 
@@ -206,6 +206,27 @@ def test_first_two_frames_tell_a_narrow_path(kbps: float) -> None:
     estimator = BandwidthEstimator(150.0)
     arrivals(estimator, kbps, [2200, 150], 600.0)
     assert 0.85 * kbps < estimator.rate_kbps < kbps
+
+
+@pytest.mark.parametrize("kbps", [20.0, 60.0])
+def test_first_frame_alone_tells_a_narrow_path_where_a_ping_was_quicker(kbps: float) -> None:
+    estimator = BandwidthEstimator(150.0)
+    took_ms = 1200 * 8.0 / kbps
+    ping_ms = PING_BYTES * 8.0 / kbps
+    estimator.acknowledged(0.0, took_ms + 20.0, 1200, took_ms + 40.0, queue_ms=took_ms - ping_ms)
+    assert estimator.rate_kbps == pytest.approx(FALL * kbps)
+
+
+def test_first_frame_that_a_stall_held_up_for_a_moment_changes_nothing() -> None:
+    estimator = BandwidthEstimator(150.0)
+    estimator.acknowledged(0.0, 75.0, 1200, 95.0, queue_ms=50.0)
+    assert estimator.rate_kbps == 150.0
+
+
+def test_a_path_of_ten_kbps_is_estimated_below_what_it_carries() -> None:
+    estimator = BandwidthEstimator(150.0)
+    arrivals(estimator, 10.0, [120] * 60, 60.0)
+    assert 8.0 <= estimator.rate_kbps < 10.0
 
 
 def test_first_two_frames_of_a_wide_path_change_nothing() -> None:

@@ -8,7 +8,7 @@ from aiortc import RTCDataChannel, RTCPeerConnection, RTCSctpTransport
 from aiortc.rtcsctptransport import DataChunk, ForwardTsnChunk, SackChunk, parse_packet
 from aiortc_pair import connected
 
-from vidcodec.link.sctp import MAX_CHUNKS_BYTES, MAX_WAITING_S, RIDE_S, open_window, tune
+from vidcodec.link.sctp import EARLY_SACKS, MAX_CHUNKS_BYTES, MAX_WAITING_S, RIDE_S, open_window, tune
 
 HEADER_BYTES = 12
 
@@ -51,7 +51,7 @@ def run(play: Callable[[Ends], Coroutine[Any, Any, None]]) -> None:
     async def whole() -> None:
         cancels = []
         async with connected(*2 * [lambda sctp: cancels.append(tune(sctp))]) as ends:
-            await talk(ends, (1, 1), 1)  # so that the round trip is known, as a session's first words make it
+            await talk(ends, (1, 1), EARLY_SACKS)
             await settle()
             await play(ends)
             for cancel in cancels:
@@ -134,7 +134,32 @@ def test_datagrams_stay_as_short_as_every_path_carries() -> None:
         wire = Wire(second)
         await talk(ends, (150, 1160), 45)
         await settle()
-        assert 1176 < max(size for _, size in wire.datagrams) <= MAX_CHUNKS_BYTES
+        assert max(size for _, size in wire.datagrams) <= MAX_CHUNKS_BYTES
         assert any(DataChunk not in kinds for kinds in wire.of(SackChunk)), "its gaps do not fit beside such data"
+
+    run(play)
+
+
+def test_first_datagrams_are_acknowledged_soon_and_make_the_round_trip_known() -> None:
+    async def whole() -> None:
+        async with connected(tune, tune) as ends:
+            first = sctp_of(ends[0])
+            assert first._srtt is None
+            frames_of(ends[0]).send(b"word")
+            await asyncio.sleep(RIDE_S + 0.1)
+            assert first._srtt is not None and first._srtt < RIDE_S + 0.1
+            assert first._rto >= 1.0
+
+    asyncio.run(whole())
+
+
+def test_time_out_doubles_while_nothing_is_heard() -> None:
+    async def play(ends: Ends) -> None:
+        sctp = sctp_of(ends[0])
+        wire = Wire(sctp, lambda kinds: True)
+        sctp._data_channels[1].send(b"nobody hears this")
+        await asyncio.sleep(3.4)
+        assert [kinds for kinds, _ in wire.datagrams] == 3 * [[DataChunk]], "at 0, 1 and 3 s"
+        assert sctp._rto == 4.0
 
     run(play)

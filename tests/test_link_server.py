@@ -1,11 +1,13 @@
 """The WHIP endpoint: token, limits, one sender at a time, what each refusal says. And the URL."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import threading
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,7 +271,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     cert = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -374,3 +376,15 @@ def test_token_that_no_header_can_carry_is_a_usage_error() -> None:
     for token in ("", "a b", "a\nb", "x" * 257):
         with pytest.raises(UsageError, match="token"):
             ReceiverServer("127.0.0.1:0", HELLO, token=token)
+
+
+def test_connection_that_comes_while_the_server_closes_is_closed_too() -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(5):
+            server = ReceiverServer("127.0.0.1:0", HELLO)
+            late = socket.create_connection(("127.0.0.1", server.port))
+            server.close()
+            late.close()
+            gc.collect()
+    assert [warning for warning in said if "unclosed transport" in str(warning.message)] == []

@@ -4,7 +4,20 @@ from itertools import pairwise
 
 import pytest
 
-from sender.cadence import Cadence, CadenceChooser, FrameCap, TakenRate, Thinner, after_frame, ladder, needed_bytes
+from sender.cadence import (
+    FRAME_S,
+    HEADERS,
+    LEAST_SHARE,
+    Cadence,
+    CadenceChooser,
+    FrameCap,
+    Headroom,
+    TakenRate,
+    Thinner,
+    after_frame,
+    ladder,
+    needed_bytes,
+)
 from vidcodec.rate import PATTERN, RateControl
 from vidcodec.wire import wire_bytes
 
@@ -116,3 +129,28 @@ def test_frame_below_quality_zero_is_left_as_the_rate_control_wants_it() -> None
     assert cap.again(3, 20, 4000, 400.0) == 0
     assert cap.quality(3 + PATTERN, 10) == 0, "no frame gives up more than quality 0"
     assert cap.quality(3 + PATTERN, -6) == -6 and cap.again(4, -6, 4000, 400.0) is None
+
+
+def test_plan_falls_only_where_many_frames_find_the_window_closed() -> None:
+    budget = budget_of(40.0)
+    some, many = Headroom(), Headroom()
+    for number in range(300):
+        some.refused() if number % 5 == 0 else some.taken()
+        many.refused() if number % 2 == 0 else many.taken()
+    assert some.planned(budget)(30.0) > 0.9 * budget(30.0)
+    assert many.planned(budget)(10.0) + HEADERS == pytest.approx(LEAST_SHARE * (budget(10.0) + HEADERS), rel=0.05)
+    for _ in range(30):
+        many.taken()
+    assert many.planned(budget)(30.0) == budget(30.0)
+
+
+def test_plan_has_no_less_than_nothing() -> None:
+    headroom = Headroom()
+    for _ in range(50):
+        headroom.refused()
+    assert headroom.planned(budget_of(22.0))(30.0) == 0.0
+
+
+def test_frame_may_take_longer_where_messages_are_far_apart() -> None:
+    assert Cadence(30.0).longest_s == FRAME_S
+    assert Cadence(10.0).longest_s == pytest.approx(0.08)

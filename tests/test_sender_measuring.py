@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from delta_codec import pictures
 
+from sender.frames import Coded
 from sender.measuring import QUEUED, Measurer, RateMeter
-from sender.path import Coded
 from vidcodec.baselines.live import Baseline
 from vidcodec.calllog import MS_SSIM_EVERY, VALUES_PER_FRAME
 from vidcodec.metrics import mse

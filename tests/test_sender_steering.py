@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from sender.crop import LiveCropper
+from sender.frames import Coded, Orders
 from sender.measuring import Measurer, RateMeter
-from sender.path import Coded, FramePath, Orders
+from sender.path import FramePath
 from sender.steering import WAITING, Settings, Steering, make_offer
 from vidcodec.baselines.live import Baseline
 from vidcodec.codec import Codec, load_codec

@@ -1,6 +1,6 @@
 """Counts of a call, over the links that it had."""
 
-from sender.path import SendCounts
+from sender.frames import SendCounts
 from sender.totals import Totals, packet_wire_bytes
 from vidcodec.baselines.live import Baseline
 

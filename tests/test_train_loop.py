@@ -125,6 +125,12 @@ def test_run_that_cannot_be_written_raises_input_error(pictures: Path, tmp_path:
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_schedule_that_wants_a_gpu_is_refused_where_there_is_none(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no CUDA device here"):
+        Trainer(config_for(pictures, device="cuda"), tmp_path / "run", print)
+
+
 def test_schedule_without_data_is_a_usage_error(pictures: Path, tmp_path: Path) -> None:
     config = config_for(pictures)
     config = replace(config, data=replace(config.data, pictures=()))

@@ -47,6 +47,13 @@ def test_figures_have_the_names_and_units_of_the_report() -> None:
     assert made["baseline"]["kbps"] == pytest.approx(120 * 8 / 33, rel=0.02)  # type: ignore[index]
 
 
+def test_no_more_frames_are_shown_than_were_captured_and_sent_while_the_senders_count_is_on_its_way() -> None:
+    log = logged(90)
+    log.set_totals(SenderTotals(80, 80, 8000, 15200, 2640 * MS, "vp8", 2))
+    made = CallFigures(10.0).now(12.5, log, "seed", "vp8", {})
+    assert (made["frames_captured"], made["frames_sent"], made["frames_shown"]) == (90, 90, 90)
+
+
 def test_share_of_frames_lost_is_that_of_the_last_seconds() -> None:
     meter = LossMeter()
     percents = [meter.percent(0.25 * step, 6 * step, 2 * max(0, min(step, 80) - 40)) for step in range(100)]

@@ -364,6 +364,8 @@ def test_page_without_a_call_says_so_and_shows_no_black_wall(browser: Any) -> No
         page.goto(view.url)
         eventually(lambda: page.get_by_role("status").inner_text() == "waiting for the call", page)
         assert page.get_by_role("button", name="Refresh").is_disabled()
+        page.get_by_role("button", name="Snapshot").click(timeout=WAIT_MS)
+        eventually(lambda: "no picture yet" in page.get_by_role("alert").inner_text(), page)
         assert not page.locator("canvas[role=img]").is_visible()
         box = page.locator("[data-panel=ours] .stage").bounding_box()
         assert box is not None and box["width"] == box["height"] == 576

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from vidcodec.cli import run
+from vidcodec.errors import UsageError
 
 COMMANDS = {
     "encode": ("vidcodec.files", "encode_main", "video in, .vdc stream out"),
@@ -31,6 +32,10 @@ def _usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status."""
+    return run(_main, argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print(_usage(), end="")
@@ -41,11 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     if words[0] not in COMMANDS:
-        print(f"error: no command {words[0]!r}; choose {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
+        raise UsageError(f"no command {words[0]!r}; choose {', '.join(COMMANDS)}")
     module, function, _ = COMMANDS[words[0]]
     body: Callable[[Sequence[str] | None], int] = getattr(import_module(module), function)
-    return run(body, words[1:])
+    return body(words[1:])
 
 
 if __name__ == "__main__":

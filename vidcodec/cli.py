@@ -1,13 +1,16 @@
 """What every command shares: options with one name and one meaning, and errors that end in one line and a status."""
 
 import argparse
+import errno
+import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from vidcodec.errors import UsageError, VidcodecError
+from vidcodec.errors import InputError, UsageError, VidcodecError, reason_of
 from vidcodec.logs import say, say_error
 
 if TYPE_CHECKING:
@@ -192,8 +195,13 @@ def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     """
     if sys.stdout is None:  # begun with stdout closed (`>&-`): there is nobody to print for
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process lives)
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr does: a file's name that the terminal's or the pipe's encoding lacks is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return body(argv)
+        status = body(argv)
+        sys.stdout.flush()
+        return status
     except VidcodecError as error:
         say_error(error, error.exit_status)
         return error.exit_status
@@ -201,6 +209,21 @@ def run(body: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
         # The reader of our output went away (`... | head`): not an error of ours, and nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        # What writes files says which one: this is what we print, into a file on a disk that is full.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        full = InputError(f"standard output: {reason_of(error)}")
+        say_error(full, full.exit_status)
+        return full.exit_status
     except KeyboardInterrupt:
         say("interrupted")
         return 130
+
+
+def end(main: Callable[[], int]) -> NoReturn:
+    """Run a whole program. One more Ctrl-C while Python closes down after it does not change its exit status."""
+    status = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise SystemExit(status)

@@ -196,24 +196,29 @@ def info_main(argv: Sequence[str] | None) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     options.device, options.precision = "cpu", "fp32"
-    totals = Totals()
+    totals, damage = Totals(), None
     with _open(options.source, "rb") as file:
         info = _named_info(options.source, file)
         codec = _codec_of(options, info)
         replay = Replay(codec)
-        with _naming(options.source):
+        try:
             for index, packet in enumerate(read_packets(file)):
                 try:
                     _check(packet, replay, totals)
                     totals.add(packet, codec.part_bits(packet) if packet is not None else None)
                 except DamagedPacket as error:
                     raise _in_record(index, error) from error
-    figures = _figures(info, totals)
-    if options.json:
-        print(json.dumps(figures, indent=2))
-    else:
-        for name, value in figures.items():
-            print(f"{name:24}{value:.2f}" if isinstance(value, float) else f"{name:24}{value}")
+        except DamagedPacket as error:
+            damage = DamagedPacket(f"{options.source}: {error}; {totals.frames + totals.lost} frames are before it")
+    if damage is None or totals.frames:
+        figures = _figures(info, totals)
+        if options.json:
+            print(json.dumps(figures, indent=2))
+        else:
+            for name, value in figures.items():
+                print(f"{name:24}{value:.2f}" if isinstance(value, float) else f"{name:24}{value}")
+    if damage is not None:
+        raise damage
     return 0
 
 

@@ -208,10 +208,8 @@ def _file(path: Path, actions: Mapping[str, argparse.Action], command: str) -> t
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -1,6 +1,7 @@
 """Writing pictures to a video file: lossless FFV1, viewable H.264, or a row of PNG files, by the file's ending."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -50,14 +51,11 @@ class VideoWriter:
             if not self.path.parent.is_dir():
                 raise InputError(f"{path}: no such folder")
             return
-        # Our own file object, so that a path that cannot be written is known now and not at the first picture.
-        self._file = self._guarded(lambda: open(self.path, "wb", buffering=0))  # noqa: SIM115 (closed in close)
-        options = {"flush_packets": "1"}
-        if ending == ".mp4":
-            # A fragment a second: what was written before a kill can be played, and the file is no larger for it.
-            options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
-        muxer = {".mkv": "matroska", ".mp4": "mp4"}[ending]
-        self._container = av.open(self._file, "w", format=muxer, options=options)
+        # A path that cannot be written is known now; what stands there is not written over before the first picture.
+        is_new = not self.path.exists()
+        self._guarded(lambda: open(self.path, "ab").close())
+        if is_new:
+            self.path.unlink()
 
     @property
     def names(self) -> str:
@@ -71,7 +69,14 @@ class VideoWriter:
         return self.path.with_name(f"{self.path.stem}_{index:05d}.png")
 
     def _add_stream(self, height: int, width: int) -> None:
-        if self.path.suffix.lower() == ".mkv":
+        is_mkv = self.path.suffix.lower() == ".mkv"
+        options = {"flush_packets": "1"}
+        if not is_mkv:
+            # A fragment a second: what was written before a kill can be played, and the file is no larger for it.
+            options["movflags"] = "frag_keyframe+empty_moov+default_base_moof"
+        self._file = open(self.path, "wb", buffering=0)  # noqa: SIM115 (closed in close)
+        self._container = av.open(self._file, "w", format="matroska" if is_mkv else "mp4", options=options)
+        if is_mkv:
             stream = self._container.add_stream("ffv1", rate=self._rate)
             stream.pix_fmt = "bgr0"
         else:
@@ -89,8 +94,12 @@ class VideoWriter:
         """
         if self._png:
             file = self._numbered(self.frames)
-            if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-                raise InputError(f"{file}: cannot be written")
+            # cv2.imwrite gives no reason, takes few names on Windows, and crashes on one that is not UTF-8.
+            data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+            try:
+                file.write_bytes(data.tobytes())
+            except OSError as error:
+                raise InputError(f"{file}: {reason_of(error)}") from error
         else:
             if self._stream is None:
                 self._guarded(lambda: self._add_stream(*picture.shape[:2]))
@@ -101,16 +110,22 @@ class VideoWriter:
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the file. A writer that got no picture leaves no file behind."""
-        if self._container is None:
+        """Finish the file. A writer that got no picture leaves no file behind, and one that was there as it was.
+
+        Raises:
+            InputError: the disk is full or the file went away.
+        """
+        if self._file is None:
             return
-        container, self._container = self._container, None
-        if self.frames:
-            self._guarded(lambda: container.mux(self._stream.encode(None)))
-        self._guarded(container.close)
-        self._file.close()
-        if not self.frames:
-            self.path.unlink(missing_ok=True)
+        file, self._file = self._file, None
+        with ExitStack() as closing:
+            if not self.frames:
+                closing.callback(self.path.unlink, missing_ok=True)
+            closing.callback(file.close)
+            if self._container is not None:
+                closing.callback(self._guarded, self._container.close)
+            if self.frames:
+                self._guarded(lambda: self._container.mux(self._stream.encode(None)))
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:

@@ -29,6 +29,8 @@ DRIFT_S = 1.0
 REOPEN_S = 2.0
 DEBT_S = 1.0
 FLOOR_BPS = 2000
+CEILING_BPS = 100_000_000
+"""SVT-AV1 takes no larger number, and no frame of ours can use it up."""
 
 # Payload rates below which half size, and quarter size, had the smaller error on most of the development clips of
 # `bench rd` (192x192 at 25 and 30 fps).
@@ -149,7 +151,7 @@ class Baseline:
             self._encoder.close()
             self.reopened += 1
         headers_bps = wire_bytes(0, settings.transport) * 8 * self.fps
-        payload_bps = max(FLOOR_BPS, round(target_kbps * 1000 - headers_bps))
+        payload_bps = min(max(FLOOR_BPS, round(target_kbps * 1000 - headers_bps)), CEILING_BPS)
         side = min(frame.shape[:2])
         self.scale = self._fixed_scale or best_scale(payload_bps / 1000, settings, side)
         options = settings.with_bitrate(payload_bps)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vidcodec.bdrate import Curve, bjontegaard
 from vidcodec.bench.clips import Clip, find_clips, read_clip
-from vidcodec.bench.output import add_out, write_run
+from vidcodec.bench.output import add_out, need, write_run
 from vidcodec.bench.tables import table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import UsageError
@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_shared(parser, "frames", "weights", "device", "precision", "threads", frames=FRAMES, device="cpu", threads=1)
     options = parse_words(parser, argv)
     check_shared(options)
+    need("bench ablate", "scipy")
     from rich.console import Console
     from rich.progress import track
 

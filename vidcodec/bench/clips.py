@@ -1,6 +1,7 @@
 """Clips to measure on: any video, as 192x192 RGB frames."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sender.detect import quiet_opencv
 from vidcodec.codec import FRAME_SIZE
 from vidcodec.errors import InputError, UsageError
 
@@ -82,7 +84,9 @@ def read_clip(path: Path, frames: int | None = None, noise: float = 0.0) -> Clip
     Raises:
         InputError: OpenCV cannot read it, or it is empty.
     """
-    capture = cv2.VideoCapture(str(path))
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a file is said in a line of ours
+    with quiet_opencv():
+        capture = cv2.VideoCapture(str(path))
     try:
         fps = capture.get(cv2.CAP_PROP_FPS)
         pictures: list[Frame] = []

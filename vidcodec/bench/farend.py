@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import queue
+import signal
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from vidcodec.bench.processes import WATCHER, end_with_parent
 from vidcodec.calllog import CallLog
 from vidcodec.codec import BITSTREAM_VERSION, Codec
 from vidcodec.errors import PeerError
@@ -149,6 +151,8 @@ def free_port() -> int:
 
 def _serve(pipe: Connection, spec: CodecSpec, fps: float, token: str, port: int) -> None:
     """The other process: takes calls until told to end."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says goodbye, and waits for ours
     logging.basicConfig(level=logging.ERROR)
     from receiver.call import Call
     from receiver.measuring import Measurer
@@ -207,5 +211,6 @@ def _serve(pipe: Connection, spec: CodecSpec, fps: float, token: str, port: int)
 
 
 def _threads() -> list[str]:
-    """Names of the threads that run beside the main one, those of libraries left out: they are never Python's."""
-    return sorted(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
+    """Names of the threads that a call left, those of libraries left out: they are never Python's."""
+    ours = (threading.main_thread().name, WATCHER)
+    return sorted(thread.name for thread in threading.enumerate() if thread.name not in ours)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcodec.bench.clips import find_clips, read_clip
-from vidcodec.bench.output import add_out, load_average, write_run
+from vidcodec.bench.output import add_out, load_average, need, write_run
 from vidcodec.bench.tables import number, table
 from vidcodec.bench.videotrack import run_track
 from vidcodec.cli import add_shared, check_shared
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_shared(parser, "input", "bitrate", "duration", "device", "precision", "threads", input="sample", duration=10.0)
     options = parse_words(parser, argv)
     check_shared(options)
+    need("bench latency", "matplotlib")
     check_input(options.input, with_track=not options.no_track)
     from rich.console import Console
 

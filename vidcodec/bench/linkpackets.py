@@ -19,6 +19,7 @@ from typing import Any
 
 from vidcodec.bench.callfigures import freezes
 from vidcodec.bench.output import load_average
+from vidcodec.bench.processes import end_with_parent
 from vidcodec.bench.tables import number, table
 from vidcodec.errors import PeerError, UsageError
 from vidcodec.packet import HEADER_BYTES, MAX_DISTANCE, NUMBERS, Header, Packet
@@ -124,6 +125,7 @@ def _send(url: str, network: Any, options: argparse.Namespace) -> tuple[dict[int
 
 def _receive(pipe: Connection) -> None:
     """The other process: notes when each frame arrived."""
+    end_with_parent()
     from vidcodec.link import Frame, FrameStatus, Hello, ReceiverHandlers, ReceiverLink, ReceiverServer
 
     arrived: list[tuple[int, float]] = []

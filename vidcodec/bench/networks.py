@@ -8,6 +8,7 @@ from vidcodec.link.impair import Impairment
 
 GOOD = Impairment(delay_ms=20.0)
 OPEN_KBPS = 150.0
+RATES_KBPS = (100, 60, 40, 20)
 BLACKOUT_S = 30.0
 
 
@@ -65,7 +66,7 @@ def networks(seconds: float) -> tuple[Network, ...]:
         Network("loss2", replace(GOOD, loss_percent=2.0), seconds),
         Network("loss10", replace(GOOD, loss_percent=10.0), seconds),
         Network("burst3", replace(GOOD, loss_percent=5.0, burst=3.0), seconds),
-        *(Network(f"rate{kbps}", replace(GOOD, rate_kbps=float(kbps)), seconds, fills=True) for kbps in (100, 60, 40)),
+        *(Network(f"rate{kbps}", replace(GOOD, rate_kbps=float(kbps)), seconds, fills=True) for kbps in RATES_KBPS),
         Network("steps", replace(wide, trace=steps), 3 * third, fills=True, steps_s=(third, 2 * third)),
         Network("blackout", replace(GOOD, trace=dark), 20.0 + BLACKOUT_S, steps_s=(5.0, 5.0 + BLACKOUT_S)),
         Network("killed", GOOD, 22.0, kill_s=6.0),

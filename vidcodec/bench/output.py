@@ -5,10 +5,11 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vidcodec.errors import InputError, reason_of
+from vidcodec.errors import InputError, MissingExtra, reason_of
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,17 @@ def output_folder(text: str) -> Path:
     except OSError as error:
         raise InputError(f"--out {text}: {there} cannot be written; give a folder that can") from error
     return folder
+
+
+def need(command: str, *packages: str) -> None:
+    """Look for packages of the extra before the work, not at its end.
+
+    Raises:
+        MissingExtra: one is missing.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtra(f"{command} needs {package}", "bench")
 
 
 def write_run(folder: Path, name: str, result: Mapping[str, Any], page: str) -> None:

@@ -76,7 +76,7 @@ def plot_clip(points: Sequence[Point], title: str, path: Path) -> None:
                 axis.axhline(getattr(rows[0], name), color="#cccccc", linewidth=0.8)
                 axis.text(8.2, getattr(rows[0], name), codec, fontsize=7, color="#888888", va="bottom")
         _finish(axis, label)
-    axes[0][-1].legend(fontsize=7, ncol=2)
+    _add_legend(axes[0][-1])
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -108,11 +108,16 @@ def plot_means(points: Sequence[Point], title: str, path: Path, codecs: Sequence
                 if np.isfinite(mean).any():
                     axis.plot(grid, mean, **{**_style(codec), "marker": ""})
         _finish(axis, f"{label}, mean of clips")
-    axes[0][0].legend(fontsize=7, ncol=2)
+    _add_legend(axes[0][0])
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
+
+
+def _add_legend(axis: Any) -> None:
+    if axis.get_legend_handles_labels()[0]:  # matplotlib warns of a legend of nothing
+        axis.legend(fontsize=7, ncol=2)
 
 
 def _values_at(rates_kbps: NDArray[np.float64], rows: Sequence[Point], name: str) -> NDArray[np.float64]:

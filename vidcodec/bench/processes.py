@@ -1,15 +1,29 @@
-"""What processes take, from /proc: nothing where there is none."""
+"""Processes that measure: how they end, and what they take, from /proc (nothing where there is none)."""
 
+import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+WATCHER = "ends with parent"
+"""Name of the thread that waits for the parent's end."""
 
-def end_on_interrupt() -> None:
-    """In a process that works for another one: Ctrl-C, which the terminal sends to both, ends it without a word."""
+
+def end_with_parent() -> None:
+    """In a process that works for another one: it ends when that one has ended, however that was, and without a word
+    at Ctrl-C, which the terminal sends to both."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.join,), name=WATCHER, daemon=True).start()
+
+
+def _end_after(wait: Callable[[], object]) -> None:
+    wait()
+    os._exit(1)
 
 
 def child_of(parent: int) -> int | None:

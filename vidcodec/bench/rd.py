@@ -3,8 +3,6 @@
 import argparse
 import json
 import os
-import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -20,9 +18,9 @@ from vidcodec.bench.clips import Clip, find_clips, read_clip
 from vidcodec.bench.coders import MODELS, ModelSpec, Spec, default_specs, find_spec
 from vidcodec.bench.lookstable import looks_json, looks_rows, looks_table
 from vidcodec.bench.measure import Point, measure
-from vidcodec.bench.output import add_out, save
+from vidcodec.bench.output import add_out, need, save
 from vidcodec.bench.plots import plot_clip, plot_means
-from vidcodec.bench.processes import end_on_interrupt
+from vidcodec.bench.processes import end_with_parent
 from vidcodec.bench.remote import RemoteDecoder
 from vidcodec.bench.summary import MSE_MARKS, RATE_MARKS_KBPS, clip_deltas, summarise, to_json
 from vidcodec.bench.tables import clip_table, rd_table
@@ -56,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     options = _parse(argv)
     check_shared(options)
+    need("bench rd", "scipy", *(() if options.no_plots else ("matplotlib",)))
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -209,7 +208,7 @@ def _work(work: Sequence[Job], jobs: int) -> Iterable[tuple[Job, list[Point] | s
     if not work:
         return
     count = min(jobs, len(work))
-    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_start_worker)
     try:
         futures: dict[Future[list[Point] | str], Job] = {pool.submit(_measure_job, job): job for job in work}
         for future in as_completed(futures):
@@ -218,21 +217,13 @@ def _work(work: Sequence[Job], jobs: int) -> Iterable[tuple[Job, list[Point] | s
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker() -> None:
     """One thread for OpenCV and torch (`--jobs` says how many cores work), and no life after the parent's."""
     import cv2
 
-    end_on_interrupt()
+    end_with_parent()
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """A killed parent cannot tell its workers to end: they look for themselves."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 @cache

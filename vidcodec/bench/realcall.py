@@ -131,9 +131,11 @@ def hold(
             killer.tick((time.monotonic() * 1000 - began_ms) / 1000)
 
         with LiveCropper("center") as cropper:
-            call.run(cropper, lambda: time.monotonic() > give_up_s, tick)
-            wire.sample(call)
-            call.finish()
+            try:
+                call.run(cropper, lambda: time.monotonic() > give_up_s, tick)
+                wire.sample(call)
+            finally:  # at Ctrl-C, too: a thread that codes while Python ends aborts the process
+                call.finish()
         killer.join()
         remote.stop()
         totals = log.totals

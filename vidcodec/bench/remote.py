@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.bench.coders import Spec
-from vidcodec.bench.processes import end_on_interrupt
+from vidcodec.bench.processes import end_with_parent
 from vidcodec.errors import VidcodecError
 
 Frame = NDArray[np.uint8]
@@ -82,7 +82,7 @@ def _serve(pipe: Connection) -> None:
     """The process: answer each (spec, packets) with `Decoded` or a line of text."""
     import cv2
 
-    end_on_interrupt()
+    end_with_parent()
     cv2.setNumThreads(1)
     while True:
         try:

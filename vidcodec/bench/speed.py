@@ -22,7 +22,7 @@ from vidcodec.bench.clips import Clip, find_clips, read_clip
 from vidcodec.bench.coders import MODELS, Decoder, Encoder, ModelSpec, Spec, find_spec
 from vidcodec.bench.machine import limit_threads, machine, peak_mb
 from vidcodec.bench.output import add_out, save, write_run
-from vidcodec.bench.processes import end_on_interrupt
+from vidcodec.bench.processes import end_with_parent
 from vidcodec.bench.tables import number, table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.errors import InputError, UsageError
@@ -166,7 +166,7 @@ def _frames(sources: list[str] | None, count: int) -> Clip:
 
 def _alone(body: Callable[..., Any], *arguments: Any) -> Any:
     """Run in a fresh process, so that memory and threads are its own."""
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_on_interrupt) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as pool:
         return pool.submit(body, *arguments).result()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidcodec.bench.processes import end_with_parent
 from vidcodec.colour import rgb_to_yuv420, yuv420_to_rgb
 from vidcodec.errors import PeerError
 from vidcodec.link.impair import Impairment
@@ -125,7 +126,7 @@ def send_track(clip: NDArray[np.uint8], count: int, plan: TrackPlan, compare: bo
         if not ours.poll(10):
             raise PeerError("aiortc's video track: the receiving process gave no answer")
         run.frames = [frame for frame in ours.recv() if 0 <= frame.number < len(run.sent_ms)]
-    except (EOFError, OSError, asyncio.TimeoutError) as error:
+    except (TimeoutError, EOFError, OSError) as error:
         raise PeerError(f"aiortc's video track: the receiving process is gone ({type(error).__name__})") from error
     finally:
         ours.close()
@@ -209,6 +210,7 @@ async def _send(clip: NDArray[np.uint8], count: int, plan: TrackPlan, pipe: Conn
 
 def _receive(pipe: Connection, originals: NDArray[np.uint8] | None, fps: float) -> None:
     """The other process."""
+    end_with_parent()
     asyncio.run(_answer(pipe, originals, fps))
 
 

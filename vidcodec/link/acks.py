@@ -46,8 +46,8 @@ class AckQueue:
     """Collects arrivals and decoder verdicts by full frame count.
 
     An arrival is due after `interval_ms` since the last message (0: at once), a verdict that needs help (damaged,
-    missing reference) at once, and a good one rides along with the next arrival or leaves alone after 100 ms, after 15
-    where the decoder is slow.
+    missing reference) at once, and a good one rides along with the next arrival or leaves alone after 100 ms, or more
+    where frames are farther apart, and after 15 where the decoder is slow.
 
     On a path that loses, the last message is repeated when the next frame is late, and while one is missing. The sender
     learns from it that what left a round trip ago, for the first time or again, is lost: a frame sooner than from the
@@ -107,7 +107,8 @@ class AckQueue:
         if entry is None:
             return
         entry.status, entry.sends_left = status, REPEATS
-        delay_ms = STATUS_DELAY_MS if now_ms - entry.received_ms < SLOW_MS else SLOW_DELAY_MS
+        rides_ms = max(STATUS_DELAY_MS, 1.5 * self._apart_ms)
+        delay_ms = rides_ms if now_ms - entry.received_ms < SLOW_MS else SLOW_DELAY_MS
         self._due_ms = min(self._due_ms, now_ms + (delay_ms if status is FrameStatus.OK else 0.0))
 
     def due_in_ms(self, now_ms: float) -> float:

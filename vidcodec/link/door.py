@@ -37,7 +37,7 @@ async def read_offer(request: web.Request, reveal: Callable[[str], str] = str) -
     try:
         offer = reveal(await asyncio.wait_for(request.text(), BODY_TIMEOUT_S))
         check_sdp(offer)
-    except (TimeoutError, asyncio.TimeoutError):
+    except TimeoutError:
         return web.Response(status=408, text="body came too slowly\n")
     except (PeerError, UnicodeDecodeError, LookupError) as error:
         return web.Response(status=400, text=f"{error}\n")

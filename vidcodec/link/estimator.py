@@ -29,6 +29,8 @@ PROOF = 0.75
 
 MIN_WAITED, MIN_BUSY_MS, MIN_LARGER_BYTES = 3, 60.0, 500
 
+PING_BYTES = 165
+
 PROVING_BYTES = 120
 """A frame so much larger than the smallest one proves what the path carries by how little longer it took."""
 
@@ -135,7 +137,7 @@ class BandwidthEstimator:
     Losses alone lower it only when they are 15 % more than the path usually has: a queue shows in the delay first.
     """
 
-    def __init__(self, initial_kbps: float, min_kbps: float = 20.0, max_kbps: float = 50_000.0) -> None:
+    def __init__(self, initial_kbps: float, min_kbps: float = 8.0, max_kbps: float = 50_000.0) -> None:
         self.rate_kbps = min(initial_kbps, max_kbps)
         self.detector = DelayDetector()
         self._min_kbps = min_kbps
@@ -149,6 +151,8 @@ class BandwidthEstimator:
         self._usual_loss = WindowedMinimum(BASE_MEMORY_MS)
         self._smallest = WindowedMinimum(BASE_MEMORY_MS)
         self._round_trip_ms = 100.0
+        self._first: _Sample | None = None
+        self._compared = False
 
     @property
     def received_kbps(self) -> float | None:
@@ -204,20 +208,27 @@ class BandwidthEstimator:
         self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, gap_ms, proven_kbps))
         while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
             self._samples.popleft()
-        if len(self._samples) == 2 and self._capacity_kbps is None:
-            self._compare(*self._samples)
+        if not self._compared:
+            self._begin(self._samples[-1], queue_ms)
         self._fate(now_ms, False)
         self._update(now_ms)
 
-    def _compare(self, large: _Sample, small: _Sample) -> None:
-        """A first estimate from a call's first two frames, a large one and a small one.
+    def _begin(self, sample: _Sample, queue_ms: float | None) -> None:
+        """A first estimate from a call's first two frames: how much longer the path took for a large one than for a
+        ping, or for the first than for the second, tells the rate of a narrow path."""
+        if queue_ms is not None:
+            self._took_longer(sample.wire_bytes - PING_BYTES, queue_ms)
+        if self._first is None:
+            self._first = sample
+            return
+        self._compared, first = True, self._first
+        longer_ms = (first.received_ms - first.sent_ms) - (sample.received_ms - sample.sent_ms)
+        self._took_longer(first.wire_bytes - sample.wire_bytes, longer_ms)
 
-        How much longer the path took for the larger one tells the rate of a narrow path.
-        """
-        longer_ms = (large.received_ms - large.sent_ms) - (small.received_ms - small.sent_ms)
-        if large.wire_bytes - small.wire_bytes >= MIN_LARGER_BYTES and longer_ms >= MIN_BUSY_MS:
-            kbps = (large.wire_bytes - small.wire_bytes) * 8.0 / longer_ms
-            self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, FALL * kbps))
+    def _took_longer(self, larger_bytes: int, longer_ms: float) -> None:
+        """So many bytes more took so much longer."""
+        if larger_bytes >= MIN_LARGER_BYTES and longer_ms >= MIN_BUSY_MS:
+            self.rate_kbps = max(self._min_kbps, min(self.rate_kbps, FALL * larger_bytes * 8.0 / longer_ms))
 
     def _gap_ms(self, sent_ms: float, received_ms: float) -> float | None:
         """How long the path worked on a frame: the time since the one before arrived, if this one waited then."""

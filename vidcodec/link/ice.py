@@ -109,7 +109,7 @@ async def describe(pc: RTCPeerConnection, options: IceOptions, loopback: bool) -
     limit_s = options.gathering_timeout_s + 1.0
     try:
         await asyncio.wait_for(pc.setLocalDescription(description), limit_s)
-    except (TimeoutError, asyncio.TimeoutError) as error:
+    except TimeoutError as error:
         asked = ", ".join(server.url for server in options.servers) or "this machine's interfaces"
         raise PeerError(f"no network address found within {limit_s:g} s from {asked}") from error
     sdp: str = pc.localDescription.sdp

@@ -22,7 +22,12 @@ GAP_S = 0.25
 """While something is missing. SCTP never repeats frames and their acknowledgements, so that on a path that loses there
 is always a gap, and a SACK for each datagram would take 24 kbit/s."""
 
+EARLY_SACKS = 4
+"""The first datagrams are acknowledged at once: only what was sent once tells a round trip, and until one is known the
+time-out stays that of the handshake."""
+
 HANDSHAKE_RTO_S = 0.4
+MAX_RTO_S = 8.0
 WINDOW_BYTES = 1 << 20
 RIDE_S = 0.07
 """How long what may travel with a frame waits for one: two frames' time."""
@@ -30,7 +35,16 @@ RIDE_S = 0.07
 MAX_CHUNKS_BYTES = 1200
 """Of one datagram, which is then of at most 1,269 bytes with all headers: every path carries 1,280."""
 
-_NEEDED = ("_rto", "_handle_data", "_send_sack", "_send_chunk", "_sack_needed", "_sack_misordered", "_sack_duplicates")
+_NEEDED = (
+    "_rto",
+    "_t3_expired",
+    "_handle_data",
+    "_send_sack",
+    "_send_chunk",
+    "_sack_needed",
+    "_sack_misordered",
+    "_sack_duplicates",
+)
 
 
 def open_window(sctp: RTCSctpTransport) -> None:
@@ -45,7 +59,8 @@ def open_window(sctp: RTCSctpTransport) -> None:
 
 def tune(sctp: RTCSctpTransport) -> Callable[[], None]:
     """Let this association's SACKs wait while nothing is missing, and travel with data; repeat a lost handshake after
-    0.4 s, not 3.
+    0.4 s, not 3; double the time-out whenever it passes (RFC 9260 section 6.3.3), without which a path whose round trip
+    is longer is filled with repeats for good.
 
     aiortc has no settings for these. A version without what this replaces keeps its own behaviour.
 
@@ -55,6 +70,13 @@ def tune(sctp: RTCSctpTransport) -> Callable[[], None]:
     if not all(hasattr(sctp, name) for name in _NEEDED):
         return lambda: None
     sctp._rto = HANDSHAKE_RTO_S  # until the first round trip is measured
+    expired = sctp._t3_expired
+
+    def back_off() -> None:
+        sctp._rto = min(2.0 * sctp._rto, MAX_RTO_S)
+        expired()
+
+    sctp._t3_expired = back_off  # type: ignore[method-assign]
     bundles = _Bundles(sctp)
     sctp._send_chunk = bundles.send_chunk  # type: ignore[method-assign]
     delayed = _DelayedSacks(sctp)
@@ -131,6 +153,7 @@ class _DelayedSacks:
         self._handle_data = sctp._handle_data
         self._send_sack = sctp._send_sack
         self._size = 0
+        self._early = EARLY_SACKS
         self._waiting = 0
         self._waiting_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -147,11 +170,12 @@ class _DelayedSacks:
         self._waiting_bytes += self._size
         whole = not self._sctp._sack_misordered and not self._sctp._sack_duplicates
         most, longest_s = (MAX_WAITING_DATAGRAMS, MAX_WAITING_S) if whole else (GAP_DATAGRAMS, GAP_S)
-        if self._waiting < most and self._waiting_bytes < MAX_WAITING_BYTES:
+        if not self._early and self._waiting < most and self._waiting_bytes < MAX_WAITING_BYTES:
             self._sctp._sack_needed = False
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(longest_s, self._expired)
             return
+        self._early = max(0, self._early - 1)
         await self._flush()
 
     def cancel(self) -> None:

@@ -19,7 +19,7 @@ from vidcodec.link.ice import (
     make_peer_connection,
     reachable_address,
 )
-from vidcodec.link.limits import AttemptLimit, ConnectionGuard
+from vidcodec.link.limits import AttemptLimit, ConnectionGuard, end_connections
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Hello, check_hello
 from vidcodec.link.options import LinkOptions, ReceiverHandlers
@@ -134,7 +134,7 @@ class ReceiverServer:
 
     async def _stop(self) -> None:
         self._guard.cancel()
-        await self._runner.cleanup()
+        await end_connections(self._runner)
         await asyncio.gather(*(session.finish() for session in list(self._sessions.values())))
 
     def _refuse(self, request: web.Request) -> web.Response | None:

@@ -126,7 +126,7 @@ class Session(ABC):
         limit_s = self.options.ice.connect_timeout_s
         try:
             return await asyncio.wait_for(asyncio.shield(self.opened), limit_s)
-        except (TimeoutError, asyncio.TimeoutError) as error:
+        except TimeoutError as error:
             raise PeerError(
                 f"no connection to the peer within {limit_s:g} s (state {self._pc.connectionState}): is UDP between "
                 "the two machines blocked? A TURN server helps then"
@@ -154,7 +154,7 @@ class Session(ABC):
             if self._peer_bye is None:
                 try:
                     await asyncio.wait_for(self._bye_arrived.wait(), self.options.bye_timeout_s)
-                except (TimeoutError, asyncio.TimeoutError):
+                except TimeoutError:
                     log.debug("peer did not answer the goodbye within %g s", self.options.bye_timeout_s)
             else:
                 await self._flush(ANSWER_S)
@@ -339,7 +339,7 @@ class Session(ABC):
         await asyncio.gather(self._tick_task, return_exceptions=True)
         try:
             await asyncio.wait_for(self._pc.close(), 2.0)
-        except (TimeoutError, asyncio.TimeoutError, ConnectionError):
+        except (TimeoutError, ConnectionError):
             log.debug("closing the connection took too long")
         self._channels.close()
         self.negotiation.close()

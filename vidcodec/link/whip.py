@@ -3,7 +3,6 @@
 The token stands behind `#`, which no HTTP client sends and no server logs; it travels in the Authorization header.
 """
 
-import asyncio
 import re
 import socket
 import ssl
@@ -154,7 +153,7 @@ class WhipClient:
             raise PeerRefused(f"{where} does not speak https: use the URL that the receiver prints") from error
         except aiohttp.ClientConnectorError as error:
             raise PeerError(self._unreachable(error.os_error)) from error
-        except (TimeoutError, asyncio.TimeoutError) as error:
+        except TimeoutError as error:
             raise PeerError(f"no answer from {where} within {self._timeout.total:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise PeerError(f"{where} does not speak HTTP as a receiver does ({type(error).__name__})") from error
@@ -176,7 +175,7 @@ class WhipClient:
                 http.delete(where, headers=self._authorization, allow_redirects=False, ssl=self._ssl()),
             ):
                 return
-        except (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError):
+        except (aiohttp.ClientError, OSError, TimeoutError):
             return
 
     def _unreachable(self, error: OSError) -> str:

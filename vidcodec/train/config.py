@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
@@ -12,11 +12,6 @@ from vidcodec.errors import InputError, UsageError, reason_of
 from vidcodec.networks.config import LEVELS, ModelConfig
 from vidcodec.train.data import Augmentation
 from vidcodec.train.perceptual import PerceptualConfig
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = TypeVar("T")
 

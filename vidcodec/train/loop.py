@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vidcodec.errors import InputError
+from vidcodec.errors import InputError, UsageError
 from vidcodec.networks.basis import transform_basis
 from vidcodec.networks.model import Reference, VideoModel
 from vidcodec.train.cache import open_cache
@@ -41,6 +41,8 @@ class Trainer:
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.say = say if self.rank == 0 else lambda _line: None  # of several, the first one scores and speaks
         cuda = torch.cuda.is_available() and config.device != "cpu"
+        if config.device == "cuda" and not cuda:
+            raise UsageError('device = "cuda": no CUDA device here; write "auto" or "cpu"')
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if cuda else "gloo")
         torch.set_num_threads(config.threads)

@@ -26,7 +26,7 @@ FETCH_S = 300.0
 def make_parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m vidcodec export-web",
+        prog="vidcodec export-web",
         description="Write what `python -m sender --watch` serves: the model as ONNX graphs and tables, and ONNX "
         f"Runtime Web (npm package {RUNTIME}).",
     )

@@ -65,8 +65,9 @@ class CallFigures:
         counts = {name: value for name, value in asdict(live).items() if not name.startswith("baseline_")}
         if live.latency_p50_ms is None and not still:
             counts |= dict.fromkeys(("fps", "payload_kbps", "wire_kbps"))  # not known yet, which is not zero
-        # What the sender counts comes once a second: until it does, what was shown was sent.
-        counts["frames_sent"] = max(live.frames_sent, live.frames_shown)
+        # What the sender counts comes once a second: until it does, what was shown was captured and sent.
+        for name in ("frames_captured", "frames_sent"):
+            counts[name] = max(counts[name], live.frames_shown)
         return {
             **counts,
             "time_s": time_s - self._began_s,

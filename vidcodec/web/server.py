@@ -22,7 +22,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from vidcodec.errors import UsageError, reason_of
-from vidcodec.link.limits import AttemptLimit, ConnectionGuard
+from vidcodec.link.limits import AttemptLimit, ConnectionGuard, end_connections
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.whip import join_host_port, parse_listen
 from vidcodec.web.controls import MAX_MESSAGE_BYTES
@@ -244,7 +244,7 @@ class Listener:
         """End every connection and the thread. May be called twice."""
         if self.loop.running:
             try:
-                self.loop.run(self._runner.cleanup(), CLOSE_S)
+                self.loop.run(end_connections(self._runner), CLOSE_S)
             except concurrent.futures.TimeoutError:
                 log.warning("a connection of the page would not end; it is cut")
             finally:
@@ -265,7 +265,7 @@ async def _goodbye(socket: web.WebSocketResponse, transport: asyncio.Transport |
     """Close in order, or, with a page that reads nothing, at once."""
     try:
         await asyncio.wait_for(socket.close(code=1001, message=b"the call is over"), GOODBYE_S)
-    except (TimeoutError, asyncio.TimeoutError, ConnectionError):
+    except (TimeoutError, ConnectionError):
         if transport is not None:
             transport.abort()
 

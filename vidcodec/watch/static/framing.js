@@ -158,7 +158,8 @@ export class AckQueue {
     const entry = this.entries.get(number);
     if (!entry) return;
     Object.assign(entry, { status, left: REPEATS });
-    const goodMs = nowMs - entry.receivedMs < SLOW_MS ? GOOD_NEWS_MS : SLOW_NEWS_MS;
+    const ridesMs = Math.max(GOOD_NEWS_MS, 1.5 * this.apartMs);
+    const goodMs = nowMs - entry.receivedMs < SLOW_MS ? ridesMs : SLOW_NEWS_MS;
     this.dueMs = Math.min(this.dueMs, nowMs + (status === STATUS.OK ? goodMs : 0));
   }
 

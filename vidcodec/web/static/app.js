@@ -112,7 +112,8 @@ function start() {
   byId("scaling").addEventListener("change", (event) => pictures.setScaling(event.target.value));
   byId("snapshot").addEventListener("click", async () => {
     const taken = await pictures.snapshot();
-    if (!taken) return;
+    byId("refused").textContent = "";
+    if (!taken) return controls.refuse("there is no picture yet");
     const anchor = document.createElement("a");
     anchor.href = URL.createObjectURL(taken.blob);
     anchor.download = taken.name;
