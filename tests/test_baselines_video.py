@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vidcodec import colour
 from vidcodec.baselines.scaling import bicubic, scale_down, scale_up
 from vidcodec.baselines.scheduling import policies, same_scheduling
-from vidcodec.baselines.settings import PEERS, VideoSettings, find_peer
+from vidcodec.baselines.settings import PEERS, STRONGER, VideoSettings, find_peer
 from vidcodec.baselines.video import NotZeroDelay, VideoDecoder, VideoEncoder, strip_sei
 from vidcodec.errors import UsageError
 from vidcodec.metrics import mse, psnr_db
@@ -37,7 +37,7 @@ def _code(settings: VideoSettings, q: int, frames: list[NDArray[np.uint8]]) -> l
         return [encoder.encode(frame) for frame in frames]
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", PEERS | STRONGER)
 def test_every_peer_gives_one_packet_and_one_picture_a_frame(name: str) -> None:
     settings = find_peer(name)
     frames = moving_frames(12)

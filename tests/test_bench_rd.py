@@ -16,6 +16,7 @@ from call_commands import ROOT
 from numpy.typing import NDArray
 from test_baselines_video import moving_frames
 
+from vidcodec.baselines.settings import STRONGER
 from vidcodec.baselines.video import NotZeroDelay
 from vidcodec.bench import main
 from vidcodec.bench.atrate import at_rate, at_rate_table
@@ -373,6 +374,8 @@ def test_every_peer_is_there_at_full_half_and_quarter_size() -> None:
     for peer in ("x264-veryfast", "x264-medium", "x265-medium", "vp8", "vp9", "svtav1"):
         assert {peer, f"{peer}@2", f"{peer}@4"} <= set(names)
         assert len(find_spec(peer).levels) >= 6
+    assert not set(STRONGER) & set(names)
+    assert all("rtc=0" in find_spec(name).describe() for name in ("svtav1-4", "svtav1-4@2"))
     assert {"bicubic2x", "bicubic4x", "bicubic8x", "jpeg", "jpeg2000", "webp", "avif"} <= set(names)
 
 

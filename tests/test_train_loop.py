@@ -1,6 +1,8 @@
 """The trainer: schedule as data, resumable, deterministic by seed, and a way from run to weights file."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -17,7 +19,7 @@ from vidcodec.train import main
 from vidcodec.train.checkpoint import load_checkpoint, load_matching, save_checkpoint
 from vidcodec.train.config import RunConfig, ScoreConfig, Stage, config_from_dict, load_config
 from vidcodec.train.data import Augmentation, ClipPool
-from vidcodec.train.loop import Trainer
+from vidcodec.train.loop import Trainer, astray
 from vidcodec.train.score import score_of
 
 SMALL_WEIGHTS = Path(__file__).parent / "golden/weights/s.safetensors"
@@ -215,7 +217,13 @@ def test_deeper_model_keeps_what_a_shallow_one_learned() -> None:
 def test_damaged_checkpoint_raises_input_error(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", {"step": 3, "w": torch.ones(2)})
     assert load_checkpoint(tmp_path / "a.pt")["step"] == 3
-    for content in ((tmp_path / "a.pt").read_bytes()[:100], b"", b"no checkpoint", b"PK\x03\x04" + bytes(100)):
+    for content in (
+        (tmp_path / "a.pt").read_bytes()[:100],
+        b"",
+        b"no checkpoint",
+        b"seed = 3",
+        b"PK\x03\x04" + bytes(100),
+    ):
         (tmp_path / "a.pt").write_bytes(content)
         with pytest.raises(InputError, match=r"a\.pt: not a readable checkpoint$"):
             load_checkpoint(tmp_path / "a.pt")
@@ -252,6 +260,21 @@ STEPS = "[[stage]]\nsteps = 5\n"
         f"{STEPS}[data]\nvideos = [3]",
         f'{STEPS}[model]\nwidth = "64"',
         f"model = 3\n{STEPS}",
+        f"{STEPS}lr = -1.0",
+        f"{STEPS}lr = nan",
+        f"{STEPS}quality_high = 64.0",
+        f"{STEPS}quality_low = 40.0\nquality_high = 30.0",
+        f"{STEPS}quality_skew = 0.0",
+        f"{STEPS}lost_share = 2.0",
+        f"{STEPS}[augmentation]\nreverse = 2.0",
+        f"{STEPS}[augmentation]\nscale_low = 2.0",
+        f"{STEPS}[augmentation]\nnoise_high = 0.0",
+        f"{STEPS}[augmentation]\njitter_px = -1.0",
+        f"{STEPS}[score]\nqualities = [80]",
+        f"seed = -1\n{STEPS}",
+        f"ema = 2.0\n{STEPS}",
+        f"{STEPS}[model]\nwidth = 0",
+        f"{STEPS}[model]\ngroups = []",
     ],
 )
 def test_wrong_schedule_raises_usage_error(tmp_path: Path, text: str) -> None:
@@ -286,6 +309,30 @@ def test_pool_restarts_clips_and_reports_where(pictures: Path) -> None:
     pool.restart(1)
     assert pool.take(2).starts[1]
     assert sum(pool.take(2).starts.sum() for _ in range(20)) >= 3 * 20 / 2 - 6
+
+
+def test_clip_whose_error_is_no_number_begins_anew() -> None:
+    assert astray(torch.tensor([1e-3, float("nan"), 0.5, 0.02])) == [1, 2]
+
+
+def test_two_processes_train_together_and_one_of_them_speaks(pictures: Path, tmp_path: Path) -> None:
+    config = config_for(pictures)
+    parts = {"data": config.data, "model": config.model, "score": config.score}
+    tables = [f"[{name}]\n{toml(part.__dict__)}" for name, part in parts.items()]
+    text = ["autocast = 'fp32'", *tables, f"[[stage]]\n{toml(STAGE.__dict__)}"]
+    (tmp_path / "x.toml").write_text("\n".join(text))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "--"]
+    command += ["vidcodec", "train", "--config", str(tmp_path / "x.toml"), "--run", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    best = load_checkpoint(tmp_path / "run/best.pt")
+    assert done.stdout.splitlines()[-1] == f"best score {best['score']:.4f}"
+    assert done.stdout.count("best score") == done.stdout.count("done at step 4") == 1
+
+
+def toml(values: dict[str, object]) -> str:
+    """Names and numbers, and lists of them, as TOML: JSON writes them alike."""
+    return "\n".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
 
 
 def test_score_reads_as_bits_at_equal_error() -> None:

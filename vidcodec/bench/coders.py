@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.baselines.scaling import scale_down, scale_up
-from vidcodec.baselines.settings import PEERS, VideoSettings
+from vidcodec.baselines.settings import PEERS, STRONGER, VideoSettings, find_peer
 from vidcodec.baselines.still import STILLS, StillSettings, decode_still, encode_still
 from vidcodec.baselines.video import VideoDecoder, VideoEncoder
 from vidcodec.codec import Codec, State, load_codec
@@ -96,7 +96,7 @@ class VideoSpec(Spec):
 
     @property
     def settings(self) -> VideoSettings:
-        return PEERS[self.peer]
+        return find_peer(self.peer)
 
     def open_encoder(self, level: int, fps: float) -> Encoder:
         return _VideoEncoder(self.settings, self.scale, level, fps)
@@ -296,16 +296,16 @@ def find_spec(name: str, device: str = "cpu", precision: str = "auto") -> Spec:
         InputError: a model without weights.
     """
     peer, _, scale = name.partition("@")
-    if peer in PEERS and (not scale or scale in ("2", "4", "8")):
-        size = int(scale or 1)
-        return VideoSpec(name, PEERS[peer].levels_at(size), PEERS[peer].transport, peer=peer, scale=size)
+    if peer in PEERS | STRONGER and (not scale or scale in ("2", "4", "8")):
+        size, settings = int(scale or 1), find_peer(peer)
+        return VideoSpec(name, settings.levels_at(size), settings.transport, peer=peer, scale=size)
     if name in ("bicubic2x", "bicubic4x", "bicubic8x"):
         return BicubicSpec(name, (0,), "none", scale=int(name[7]))
     if name in STILLS:
         return StillSpec(name, STILLS[name].levels, "none", STILL_STRIDE, settings=STILLS[name])
     if name in MODELS + LOOKS_MODELS:
         return model_spec(name, device=device, precision=precision)
-    raise UsageError(f"codec {name!r} is unknown: choose from {', '.join([*all_names(), *LOOKS_MODELS])}")
+    raise UsageError(f"codec {name!r} is unknown: choose from {', '.join([*all_names(), *STRONGER, *LOOKS_MODELS])}")
 
 
 def all_names() -> list[str]:

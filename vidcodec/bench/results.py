@@ -183,7 +183,7 @@ def _rd_words(result: Result) -> str:
         verdict = "does not meet SVT-AV1's curve on any clip"
         if deltas:
             verdict = (
-                f"{bits_words(sum(deltas) / len(deltas))} real-time SVT-AV1, the strongest opponent, for the same PSNR "
+                f"{bits_words(sum(deltas) / len(deltas))} real-time SVT-AV1, the strongest of them, for the same PSNR "
                 f"({spread(min(deltas), max(deltas))} on the {len(deltas)} clips where both curves overlap)"
             )
         own = rows[ours]["bd_rate_percent"]

@@ -54,8 +54,10 @@ class ModelConfig:
     bit_price: float = 0.3
 
     def __post_init__(self) -> None:
-        if tuple(sorted(self.groups)) != self.groups or self.groups[-1] != self.latent:
+        if tuple(sorted(self.groups)) != self.groups or self.groups[-1:] != (self.latent,):
             raise ValueError(f"groups {self.groups} must rise and end at latent = {self.latent}")
+        if min(self.width, self.memory, self.scale_hidden, *self.groups) < 1 or not self.pattern:
+            raise ValueError("width, memory, scale_hidden and groups must be at least 1, pattern not empty")
 
     def level(self, quality: float, number: int, intra: bool) -> float:
         """Level 0..63 at which frame `number` of nominal `quality` is coded."""

@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
 
         folder = options.run or Path("runs") / options.config.stem
         trainer = Trainer(config, folder, lambda line: print(line, flush=True))
-        print(f"best score {trainer.train():.4f}")
+        trainer.say(f"best score {trainer.train():.4f}")
         return 0
 
     return run(body, argv)

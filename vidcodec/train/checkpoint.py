@@ -33,7 +33,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         values: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except OSError as error:
         raise InputError(f"{path}: {reason_of(error)}; give a checkpoint") from error
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{path}: not a readable checkpoint") from error
     return values
 

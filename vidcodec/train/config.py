@@ -65,6 +65,21 @@ class Stage:
     rate_ramp: int = 1
     lost_share: float = 0.03
 
+    def __post_init__(self) -> None:
+        if self.crop % 64 or self.crop < 64 or self.steps < 1 or self.batch < 1 or self.window < 1:
+            raise ValueError(f"stage {self.name!r}: crop must be a multiple of 64, steps, batch and window at least 1")
+        if len(self.lengths) != 2 or not 1 <= self.lengths[0] <= self.lengths[1]:
+            raise ValueError(f"stage {self.name!r}: lengths must be two, at least 1, the longer one last")
+        if not (0 < self.lr <= 1 and 0 <= self.lr_end <= 1 and self.warmup >= 0):
+            raise ValueError(f"stage {self.name!r}: lr and lr_end must be in 0..1, warmup 0 or more")
+        if not 0 <= self.quality_low <= self.quality_high < LEVELS or not self.quality_skew > 0:
+            raise ValueError(
+                f"stage {self.name!r}: quality_low and quality_high must rise within 0..{LEVELS - 1}, "
+                "quality_skew be above 0"
+            )
+        if not (0 <= self.short_share <= 1 and 0 <= self.lost_share <= 1 and self.quality_wander >= 0):
+            raise ValueError(f"stage {self.name!r}: shares must be in 0..1, quality_wander 0 or more")
+
 
 @dataclass(frozen=True)
 class ScoreConfig:
@@ -141,11 +156,6 @@ def config_from_dict(raw: Mapping[str, Any]) -> RunConfig:
     stages = tuple(_record(Stage, stage) for stage in values.pop("stage", []))
     if not stages:
         raise ValueError("a run needs at least one [[stage]]")
-    for stage in stages:
-        if stage.crop % 64 or stage.crop < 64 or stage.steps < 1 or stage.batch < 1 or stage.window < 1:
-            raise ValueError(f"stage {stage.name!r}: crop must be a multiple of 64, steps, batch and window at least 1")
-        if len(stage.lengths) != 2 or not 1 <= stage.lengths[0] <= stage.lengths[1]:
-            raise ValueError(f"stage {stage.name!r}: lengths must be two, at least 1, the longer one last")
     parts: dict[str, Any] = {
         "data": _record(DataConfig, values.pop("data", {})),
         "model": ModelConfig.from_dict(_typed(ModelConfig, values.pop("model", {}))),
@@ -156,8 +166,12 @@ def config_from_dict(raw: Mapping[str, Any]) -> RunConfig:
     config = _record(RunConfig, {**values, **parts, "stages": stages})
     if config.autocast not in ("bf16", "fp32") or config.device not in ("auto", "cpu", "cuda") or config.threads < 1:
         raise ValueError("autocast must be bf16 or fp32, device auto, cpu or cuda, threads at least 1")
+    if config.seed < 0 or not 0 <= config.ema < 1 or not config.clip_norm > 0 or not 0 <= config.linear_lr <= 1:
+        raise ValueError("seed must be 0 or more, ema 0 or more and less than 1, clip_norm above 0, linear_lr in 0..1")
     if config.score.every < 1 or config.score.frames < 1 or not config.score.qualities:
         raise ValueError("score: every and frames must be at least 1, and qualities name one")
+    if not all(0 <= quality < LEVELS for quality in config.score.qualities):
+        raise ValueError(f"score: qualities must be 0 to {LEVELS - 1}")
     return config
 
 

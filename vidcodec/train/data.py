@@ -12,6 +12,9 @@ import numpy as np
 from vidcodec.errors import UsageError
 from vidcodec.train.cache import Item, item_weights
 
+NOISE_LOW = 0.5
+"""The least noise, in 8-bit steps, of a clip that has any."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -32,6 +35,21 @@ class Augmentation:
     noise_share: float = 0.3
     noise_high: float = 4.0
     still_share: float = 0.04
+
+    def __post_init__(self) -> None:
+        shares = (
+            self.picture_share,
+            self.reverse,
+            self.skip_share,
+            self.jitter_share,
+            self.light_share,
+            self.noise_share,
+            self.still_share,
+        )
+        if not all(0 <= share <= 1 for share in shares) or not self.jitter_px >= 0:
+            raise ValueError("augmentation: shares and reverse must be in 0..1, jitter_px 0 or more")
+        if not 0 < self.scale_low <= self.scale_high or not self.noise_high >= NOISE_LOW:
+            raise ValueError(f"augmentation: scales must be above 0 and rise, noise_high at least {NOISE_LOW}")
 
 
 class Taken(NamedTuple):
@@ -135,7 +153,7 @@ class ClipPool:
             flip=bool(rng.random() < 0.5),
             gain=np.exp(rng.normal(0, 0.12, 1) + rng.normal(0, 0.04, 3)) if light else np.ones(3),
             gain_step=np.exp(rng.normal(0, 0.002, 3) + rng.normal(0, 0.003)) if light else np.ones(3),
-            noise=float(rng.uniform(0.5, a.noise_high)) if rng.random() < a.noise_share else 0.0,
+            noise=float(rng.uniform(NOISE_LOW, a.noise_high)) if rng.random() < a.noise_share else 0.0,
             rng=np.random.default_rng(rng.integers(2**63)),
         )
 

@@ -30,15 +30,16 @@ from vidcodec.train.perceptual import Looks
 from vidcodec.train.score import Point, score_of, score_points
 from vidcodec.train.step import code_frame, find_motion, loss_of
 
-RESTART_ERROR = 0.02  # a running clip whose MSE exceeds this has left the sane range: begin it anew
+RESTART_ERROR = 0.02  # a running clip whose MSE exceeds this has left the sane range
 
 
 class Trainer:
     """One run in one folder. `train()` goes from the last checkpoint, if any, to the end of the schedule."""
 
     def __init__(self, config: RunConfig, folder: Path, say: Callable[[str], None]) -> None:
-        self.config, self.folder, self.say = config, folder, say
+        self.config, self.folder = config, folder
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.say = say if self.rank == 0 else lambda _line: None  # of several, the first one scores and speaks
         cuda = torch.cuda.is_available() and config.device != "cpu"
         if config.device == "cuda" and not cuda:
             raise UsageError('device = "cuda": no CUDA device here; write "auto" or "cpu"')
@@ -196,8 +197,8 @@ class Trainer:
                 error += float(result.error.log10().mean().detach()) / stage.window
             self._descend(total)
             state = Reference(*(t.detach() for t in state))
-            for slot in np.flatnonzero(result.error.detach().cpu().numpy() > RESTART_ERROR):
-                pool.restart(int(slot))
+            for slot in astray(result.error):
+                pool.restart(slot)
             self.step += 1
             self.seconds += time.monotonic() - began
             frames_since += stage.window * stage.batch * self.world
@@ -308,6 +309,11 @@ class Trainer:
             # A run taken up from before this score would not know it, and would put something worse in its place.
             self.save()
         self.log.draw()
+
+
+def astray(error: Tensor) -> list[int]:
+    """Running clips to begin anew, by their MSE [batch]; one that is no number would spoil every step till its end."""
+    return torch.nonzero(~(error.detach() <= RESTART_ERROR)).flatten().tolist()
 
 
 def _draw_quality(stage: Stage, rng: np.random.Generator) -> np.ndarray:
