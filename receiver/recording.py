@@ -136,7 +136,7 @@ class PacketRecorder:
         try:
             self._file.close()
         except OSError as error:
-            raise InputError(f"--record {self._path}: {error.strerror}") from error
+            raise InputError(f"--record {self._path}: {reason_of(error)}") from error
 
 
 def write_png(path: str | os.PathLike[str], picture: Picture) -> None:

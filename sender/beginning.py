@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vidcodec.wire import wire_bytes
+from sender.cadence import HEADERS
 
 ANSWER_S = 0.8
 """How long the next one waits for an answer to the one before."""
@@ -15,7 +15,6 @@ INVESTED_S, AT_ONCE_S = 0.6, 0.07
 """Time of the path that frames may then take beyond their own, all together and each: what a good frame shows of a
 background stays for the whole call, so first ones that are held down make all of it dull."""
 
-_HEADERS = wire_bytes(1)
 _ENOUGH = 2
 """Answers. How much longer the first frame took, the largest, than the second tells the rate of a narrow path."""
 
@@ -55,7 +54,7 @@ class FirstFrames:
     def took(self, size: int, longest_s: float, budget: Callable[[float], float]) -> None:
         """A frame came to `size` bytes."""
         if self.known:
-            took_s = (size + _HEADERS) / (budget(1.0) + _HEADERS)
+            took_s = (size + HEADERS) / (budget(1.0) + HEADERS)
             self._to_invest_s = max(0.0, self._to_invest_s - max(0.0, took_s - longest_s))
 
     def waits(self, now_s: float) -> bool:

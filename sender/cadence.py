@@ -31,8 +31,12 @@ FRAME_SHARE = 0.8
 GROWTH = 0.05
 """By how much a frame's size grows from one quality to the next, roughly, in natural logarithm."""
 
-LEAST_SHARE = 0.6
+LESS, MORE, LEAST_SHARE = 0.96, 0.016, 0.6
+"""What the share that is planned with is multiplied by for a frame that finds the window closed, what is added for one
+that does not, and how far it falls."""
+
 HEADERS = wire_bytes(1)
+"""Of a message, with the byte that the link puts before its packet."""
 
 EASE = 0.8
 BACK = 0.3
@@ -191,15 +195,15 @@ class Headroom:
 
     def refused(self) -> None:
         """A frame found the window closed."""
-        self._share = max(LEAST_SHARE, 0.96 * self._share)
+        self._share = max(LEAST_SHARE, LESS * self._share)
 
     def taken(self) -> None:
         """A frame could leave."""
-        self._share = min(1.0, self._share + 0.016)
+        self._share = min(1.0, self._share + MORE)
 
-    def planned(self, budget: Callable[[float], float]) -> Callable[[float], float]:
-        """Of `budget`, bytes that each of so many messages a second may have beside its headers: the share of both."""
-        return lambda per_s: max(0.0, self._share * (budget(per_s) + HEADERS) - HEADERS)
+    def of(self, most_bytes: float) -> float:
+        """Of what a message may have beside its headers, as much as leaves the share of both."""
+        return max(0.0, self._share * (most_bytes + HEADERS) - HEADERS)
 
 
 class Thinner:

@@ -203,6 +203,10 @@ class FramePath:
         """Every frame at once for a fixed quality, else what the path allows; no more than the receiver can decode."""
         return self._pace.limit(Cadence(self._fps) if self._control is None else self._chooser.cadence)
 
+    def _planned(self, per_s: float) -> float:
+        """Bytes that each of so many messages a second may have beside its headers."""
+        return self._headroom.of(self._link.budget_bytes(per_s))
+
     def _wanted(self, frame: Frame) -> bool:
         """Whether a frame is coded at all."""
         if frame.recorded is not None:
@@ -211,7 +215,7 @@ class FramePath:
         self._taken_rate.took(now_s)
         self._pace.observe(*self.references.decoder_pace(now_s), now_s)
         if self._control is not None:
-            self._chooser.choose(needed_bytes(self._control), self._headroom.planned(self._link.budget_bytes), now_s)
+            self._chooser.choose(needed_bytes(self._control), self._planned, now_s)
         return self._thinner.keeps(frame.captured_ns / 1e9, self._cadence.fps, self._fps)
 
     def _next_quality(self) -> int:
@@ -220,7 +224,7 @@ class FramePath:
             return self._quality
         cadence = self._cadence
         fps = self._taken_rate.of(cadence.fps)
-        carried = self._headroom.planned(self._link.budget_bytes)(fps / cadence.per_message) / cadence.per_message
+        carried = self._planned(fps / cadence.per_message) / cadence.per_message
         allowed = max(1.0, min(self._frame_bytes * self._fps / fps, carried))
         self._control = self._control.with_rate(allowed * 8 / 1000 * fps, fps)
         return self._control.quality

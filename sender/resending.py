@@ -123,7 +123,7 @@ class RecordedSource(Source):
         try:
             yield from self._paced()
         except OSError as error:
-            raise InputError(f"{self.name}: {error.strerror}; give a recorded .vdc") from error
+            raise InputError(f"{self.name}: {reason_of(error)}; give a recorded .vdc") from error
 
     def _paced(self) -> Iterator[Frame]:
         pacer = Pacer(self._stop)

@@ -159,7 +159,7 @@ class SimulatedCall:
         self.at(now + ENCODE_MS, lambda later: self.encoded(now, later))
 
     def planned(self, now: float) -> Callable[[float], float]:
-        return self.headroom.planned(lambda per_s: self.flow.budget_bytes(per_s, now))
+        return lambda per_s: self.headroom.of(self.flow.budget_bytes(per_s, now))
 
     def encoded(self, captured: float, now: float) -> None:
         cadence: Cadence = self.pace.limit(self.chooser.cadence)

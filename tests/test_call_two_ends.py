@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from call_commands import ROOT, Command, only_error_line, read_report
+from link_pair import eventually
 from safetensors.numpy import load_file
 
 from sender.__main__ import main
@@ -192,20 +193,11 @@ def test_two_ends_that_lost_each_other_agree_on_the_whole_call(tmp_path: Path) -
             listening.send_signal(signal.SIGSTOP)
             time.sleep(4.5)
             listening.send_signal(signal.SIGCONT)
-            calls = 0
-            for _ in range(400):
-                calls = sum(line.startswith("call at ") for line in listening.out)
-                if calls == 2:
-                    break
-                time.sleep(0.05)
-            assert calls == 2
+            assert eventually(lambda: sum(line.startswith("call at ") for line in listening.out) == 2, 20.0)
             time.sleep(2)
             sending.send_signal(signal.SIGINT)
             assert sending.wait() == 0
-        for _ in range(100):
-            if sum(line.startswith("waiting for the next call") for line in listening.out) == 2:
-                break
-            time.sleep(0.05)
+        eventually(lambda: sum(line.startswith("waiting for the next call") for line in listening.out) == 2, 5.0)
     reports = read_report(theirs), read_report(ours)
     same = ("frames_captured", "frames_sent", "payload_kbps", "duration_s")
     assert [reports[0][name] for name in same] == [reports[1][name] for name in same]
@@ -221,10 +213,7 @@ def test_ctrl_c_while_the_receiver_is_gone_ends_the_call_in_order(tmp_path: Path
             sending.wait_for("connected")
             time.sleep(1.5)
             listening.send_signal(signal.SIGKILL)
-            for _ in range(200):
-                if sending.err:
-                    break
-                time.sleep(0.05)
+            eventually(lambda: sending.err, 10.0)
             sending.send_signal(signal.SIGINT)
             assert sending.wait() == 0
         assert ["trying again" in line for line in sending.err] == [True]

@@ -137,18 +137,18 @@ def test_plan_falls_only_where_many_frames_find_the_window_closed() -> None:
     for number in range(300):
         some.refused() if number % 5 == 0 else some.taken()
         many.refused() if number % 2 == 0 else many.taken()
-    assert some.planned(budget)(30.0) > 0.9 * budget(30.0)
-    assert many.planned(budget)(10.0) + HEADERS == pytest.approx(LEAST_SHARE * (budget(10.0) + HEADERS), rel=0.05)
+    assert some.of(budget(30.0)) > 0.9 * budget(30.0)
+    assert many.of(budget(10.0)) + HEADERS == pytest.approx(LEAST_SHARE * (budget(10.0) + HEADERS), rel=0.05)
     for _ in range(30):
         many.taken()
-    assert many.planned(budget)(30.0) == budget(30.0)
+    assert many.of(budget(30.0)) == budget(30.0)
 
 
 def test_plan_has_no_less_than_nothing() -> None:
     headroom = Headroom()
     for _ in range(50):
         headroom.refused()
-    assert headroom.planned(budget_of(22.0))(30.0) == 0.0
+    assert headroom.of(budget_of(22.0)(30.0)) == 0.0
 
 
 def test_frame_may_take_longer_where_messages_are_far_apart() -> None:

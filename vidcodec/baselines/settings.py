@@ -168,6 +168,8 @@ STRONGER: dict[str, VideoSettings] = {
 """Peers that spend nothing for the eye, or more time than real-time presets do, though less than our codec: measured
 where they are asked for by name."""
 
+NAMED = PEERS | STRONGER
+
 
 def find_peer(name: str) -> VideoSettings:
     """Settings by name.
@@ -175,7 +177,6 @@ def find_peer(name: str) -> VideoSettings:
     Raises:
         UsageError: no such peer.
     """
-    peers = PEERS | STRONGER
-    if name not in peers:
-        raise UsageError(f"codec {name!r} is unknown: choose from {', '.join(peers)}")
-    return peers[name]
+    if name not in NAMED:
+        raise UsageError(f"codec {name!r} is unknown: choose from {', '.join(NAMED)}")
+    return NAMED[name]

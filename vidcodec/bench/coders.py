@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.baselines.scaling import scale_down, scale_up
-from vidcodec.baselines.settings import PEERS, STRONGER, VideoSettings, find_peer
+from vidcodec.baselines.settings import NAMED, PEERS, STRONGER, VideoSettings, find_peer
 from vidcodec.baselines.still import STILLS, StillSettings, decode_still, encode_still
 from vidcodec.baselines.video import VideoDecoder, VideoEncoder
 from vidcodec.codec import Codec, State, load_codec
@@ -296,7 +296,7 @@ def find_spec(name: str, device: str = "cpu", precision: str = "auto") -> Spec:
         InputError: a model without weights.
     """
     peer, _, scale = name.partition("@")
-    if peer in PEERS | STRONGER and (not scale or scale in ("2", "4", "8")):
+    if peer in NAMED and (not scale or scale in ("2", "4", "8")):
         size, settings = int(scale or 1), find_peer(peer)
         return VideoSpec(name, settings.levels_at(size), settings.transport, peer=peer, scale=size)
     if name in ("bicubic2x", "bicubic4x", "bicubic8x"):

@@ -55,7 +55,8 @@ def drift(
 ) -> Drift:
     """Send `frames` frames of a clip, to and fro, from one codec to the other."""
     sent, shown, watch = encoder.blank_state(), decoder.blank_state(), DriftWatch()
-    lacks, sizes, anew, begun = [], [], -1, [0]
+    lacks, sizes, anew = [], [], -1
+    begun: list[int] = []
     first: int | None = None
     for at, frame in enumerate(played(clip, frames)):
         fresh = None
@@ -83,7 +84,7 @@ def drift(
         frames=frames,
         mean_db=float(np.mean(lacks)),
         worst_db=float(seconds.max()),
-        fresh=len(begun) - 1,
+        fresh=len(begun),
         first_s=None if first is None else first / clip.fps,
-        fresh_share=sum(sizes[at] for at in begun[1:]) / sum(sizes),
+        fresh_share=sum(sizes[at] for at in begun) / sum(sizes),
     )

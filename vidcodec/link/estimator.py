@@ -151,8 +151,7 @@ class BandwidthEstimator:
         self._usual_loss = WindowedMinimum(BASE_MEMORY_MS)
         self._smallest = WindowedMinimum(BASE_MEMORY_MS)
         self._round_trip_ms = 100.0
-        self._first: _Sample | None = None
-        self._compared = False
+        self._first: list[_Sample] = []
 
     @property
     def received_kbps(self) -> float | None:
@@ -208,7 +207,7 @@ class BandwidthEstimator:
         self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, gap_ms, proven_kbps))
         while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
             self._samples.popleft()
-        if not self._compared:
+        if len(self._first) < 2:
             self._begin(self._samples[-1], queue_ms)
         self._fate(now_ms, False)
         self._update(now_ms)
@@ -218,12 +217,10 @@ class BandwidthEstimator:
         ping, or for the first than for the second, tells the rate of a narrow path."""
         if queue_ms is not None:
             self._took_longer(sample.wire_bytes - PING_BYTES, queue_ms)
-        if self._first is None:
-            self._first = sample
-            return
-        self._compared, first = True, self._first
+        self._first.append(sample)
+        first = self._first[0]
         longer_ms = (first.received_ms - first.sent_ms) - (sample.received_ms - sample.sent_ms)
-        self._took_longer(first.wire_bytes - sample.wire_bytes, longer_ms)
+        self._took_longer(first.wire_bytes - sample.wire_bytes, longer_ms)  # the first, beside itself, says nothing
 
     def _took_longer(self, larger_bytes: int, longer_ms: float) -> None:
         """So many bytes more took so much longer."""

@@ -9,7 +9,7 @@ for them.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiortc.rtcsctptransport import Chunk, DataChunk, ForwardTsnChunk, RTCSctpTransport, SackChunk
@@ -103,21 +103,49 @@ class _Bundle(Chunk):
         return " + ".join(map(repr, self.chunks))
 
 
+class _Later:
+    """Work to be done after a while, unless it is cancelled before. A connection that is gone by then is no error."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._work = work
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def within(self, seconds: float) -> None:
+        """Do it then at the latest: earlier, if it was asked for before."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._begin)
+
+    def cancel(self) -> None:
+        """Do not do it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._task = asyncio.get_running_loop().create_task(self._do())
+
+    async def _do(self) -> None:
+        try:
+            await self._work()
+        except ConnectionError:
+            return
+
+
 class _Bundles:
     """Keeps what may wait a little, the newest of each kind, and sends it with the next data or else by itself."""
 
     def __init__(self, sctp: Any) -> None:
         self._send_chunk = sctp._send_chunk
         self._waiting: dict[type[Chunk], Chunk] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._later = _Later(self._alone)
 
     async def send_chunk(self, chunk: Chunk) -> None:
         """Stands in for the association's own."""
         if isinstance(chunk, SackChunk | ForwardTsnChunk):
             self._waiting[type(chunk)] = chunk
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(RIDE_S, self._expired)
+            self._later.within(RIDE_S)
             return
         chunks = [*self._waiting.values(), chunk]
         if len(chunks) > 1 and isinstance(chunk, DataChunk) and sum(map(_size, chunks)) <= MAX_CHUNKS_BYTES:
@@ -128,19 +156,13 @@ class _Bundles:
     def cancel(self) -> None:
         """Forget what waits."""
         self._waiting.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._later.cancel()
 
-    def _expired(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._alone(list(self._waiting.values())))
+    async def _alone(self) -> None:
+        chunks = list(self._waiting.values())
         self.cancel()
-
-    async def _alone(self, chunks: list[Chunk]) -> None:
-        try:
+        if chunks:
             await self._send_chunk(_Bundle(chunks))
-        except ConnectionError:
-            return
 
 
 def _size(chunk: Chunk) -> int:
@@ -156,8 +178,7 @@ class _DelayedSacks:
         self._early = EARLY_SACKS
         self._waiting = 0
         self._waiting_bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._later = _Later(self._flush)
 
     async def handle_data(self, data: bytes) -> None:
         """Stands in for the association's own: notes the size for `send_sack`, which it calls."""
@@ -172,27 +193,14 @@ class _DelayedSacks:
         most, longest_s = (MAX_WAITING_DATAGRAMS, MAX_WAITING_S) if whole else (GAP_DATAGRAMS, GAP_S)
         if not self._early and self._waiting < most and self._waiting_bytes < MAX_WAITING_BYTES:
             self._sctp._sack_needed = False
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(longest_s, self._expired)
+            self._later.within(longest_s)
             return
         self._early = max(0, self._early - 1)
         await self._flush()
 
     def cancel(self) -> None:
         """Forget the one that waits."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _expired(self) -> None:
-        self._timer = None
-        self._task = asyncio.get_running_loop().create_task(self._late())
-
-    async def _late(self) -> None:
-        try:
-            await self._flush()
-        except ConnectionError:
-            return
+        self._later.cancel()
 
     async def _flush(self) -> None:
         self.cancel()
