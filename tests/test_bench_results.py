@@ -8,8 +8,9 @@ from test_bench_rd import _clip, _points
 
 from vidcodec.bench import main, rd
 from vidcodec.bench.coders import find_spec
-from vidcodec.bench.results import BEGIN, END, against, fill, read_results, readme_block
-from vidcodec.errors import InputError
+from vidcodec.bench.results import BEGIN, END, fill, read_results, readme_block
+from vidcodec.bench.summary import against
+from vidcodec.errors import InputError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -68,8 +69,14 @@ def test_figure_changed_by_hand_is_found(tmp_path: Path, capsys: pytest.CaptureF
 def test_delta_against_another_codec_comes_from_the_same_points(tmp_path: Path) -> None:
     _write_rd(tmp_path)
     result = read_results(tmp_path)["rd"]
-    assert against(result, "s", "svtav1") == pytest.approx([100 * (0.5 / 0.6 - 1)] * 2, abs=0.01)
-    assert against(result, "absent", "svtav1") == []
+    row = against(rd.read_points(result), "s", "svtav1")
+    assert (row.bd_rate_percent, row.bd_rate_luma_percent) == pytest.approx([100 * (0.5 / 0.6 - 1)] * 2, abs=0.01)
+    assert row.clips == 2
+    for codec, anchor in (("absent", "svtav1"), ("s", "absent")):
+        with pytest.raises(UsageError, match="'absent' was not measured"):
+            against(rd.read_points(result), codec, anchor)
+    assert "## Bits of `s` against each video codec" in (page := rd.markdown(result))
+    assert "| svtav1 | -17 % | -17 % .. -17 % | -17 % | -17 % | 2 |" in page
 
 
 def test_readme_without_markers_is_an_input_error() -> None:

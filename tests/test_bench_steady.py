@@ -81,7 +81,7 @@ def test_rate_counts_every_second_after_the_first_ones() -> None:
 
 def point(codec: str, name: str, kbps: float, psnr_db: float) -> Point:
     mse = 10 ** (-psnr_db / 10)
-    return Point(name, codec, 0, 10, 1000, kbps, kbps, mse, psnr_db, 1.0, None, 1.0, 1.0, None)
+    return Point(name, codec, 0, 10, 1000, kbps, kbps, mse, psnr_db, psnr_db, 1.0, None, 1.0, 1.0, None)
 
 
 def curve(codec: str, name: str, psnrs: dict[float, float]) -> list[Point]:

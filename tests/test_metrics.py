@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vidcodec.errors import UsageError
-from vidcodec.metrics import PSNR_CEILING_DB, MeanQuality, ms_ssim, mse, psnr_db
+from vidcodec.metrics import PSNR_CEILING_DB, MeanQuality, luma_mse, ms_ssim, mse, psnr_db
 
 
 def _picture(seed: int, size: int = 192) -> NDArray[np.uint8]:
@@ -65,6 +65,16 @@ def test_psnr_of_known_values() -> None:
     assert math.isfinite(psnr_db(1e-300))
 
 
+def test_error_of_luma_looks_at_no_colour() -> None:
+    grey = np.full((192, 192, 3), 100, np.uint8)
+    assert luma_mse(grey, grey + np.uint8(3)) == pytest.approx(mse(grey, grey + np.uint8(3)))
+    colour = grey + np.array([0, 0, 100], np.uint8)
+    assert luma_mse(colour, grey) == luma_mse(grey, colour) == pytest.approx((0.114 * 100 / 255) ** 2, rel=1e-5)
+    a, b = _picture(1), _picture(2)
+    luma = (a.astype(float) - b) @ [0.299, 0.587, 0.114]
+    assert luma_mse(a, b) == pytest.approx(float((luma**2).mean()) / 255**2, rel=1e-5)
+
+
 def test_ms_ssim_of_a_copy_is_one() -> None:
     a = _picture(3)
     assert ms_ssim(a, a) == pytest.approx(1.0, abs=1e-6)
@@ -101,6 +111,8 @@ def test_pictures_of_other_size_or_type_are_refused() -> None:
         mse(a, a[:100])
     with pytest.raises(UsageError, match="uint8"):
         ms_ssim(a, a.astype(np.float32))
+    with pytest.raises(UsageError, match="one size"):
+        luma_mse(a, a[:100])
 
 
 def test_mean_quality_agrees_with_frame_by_frame_values() -> None:
@@ -111,4 +123,5 @@ def test_mean_quality_agrees_with_frame_by_frame_values() -> None:
     assert quality.frames == 3
     assert quality.mse == pytest.approx(np.mean([mse(a, b) for a, b in pairs])) == pytest.approx(np.mean(values))
     assert quality.psnr_db == pytest.approx(psnr_db(float(np.mean(values))))
+    assert quality.luma_psnr_db == pytest.approx(psnr_db(float(np.mean([luma_mse(a, b) for a, b in pairs]))))
     assert quality.ms_ssim == pytest.approx((ms_ssim(*pairs[0]) + ms_ssim(*pairs[2])) / 2)

@@ -1,4 +1,4 @@
-"""How far pictures are from their originals: MSE, PSNR and MS-SSIM on 8-bit RGB.
+"""How far pictures are from their originals: MSE, PSNR and MS-SSIM on 8-bit RGB, and MSE of luma alone.
 
 Every function takes two uint8 RGB pictures `[H, W, 3]` of one size. MSE is on values in [0, 1], which is the source
 paper's metric; PSNR is `-10 log10(MSE)`, so both say the same. LPIPS is in `vidcodec.perceptual`, an optional extra.
@@ -20,6 +20,8 @@ Planes = NDArray[Any]  # float pictures, as OpenCV's stubs type them
 PSNR_CEILING_DB = 100.0
 """What an exact copy is said to have, so that a report stays valid JSON."""
 
+_LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)
+"""ITU-R BT.601."""
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _TAPS = 11
 _SIGMA = 1.5
@@ -42,6 +44,17 @@ def mse(a: Frame, b: Frame) -> float:
     """
     _check(a, b)
     return float(cv2.norm(a, b, cv2.NORM_L2SQR)) / (a.size * 255.0**2)
+
+
+def luma_mse(a: Frame, b: Frame) -> float:
+    """Mean squared error of BT.601 luma in [0, 1]: what is left of an RGB error when colour is not looked at.
+
+    Raises:
+        UsageError: not two uint8 RGB pictures of one size.
+    """
+    _check(a, b)
+    difference = cv2.transform(cv2.subtract(a, b, dtype=cv2.CV_32F), _LUMA)
+    return float(cv2.norm(difference, cv2.NORM_L2SQR)) / (difference.size * 255.0**2)
 
 
 def psnr_db(mse_value: float) -> float:
@@ -113,6 +126,7 @@ class MeanQuality:
     frames: int = 0
     ms_ssim_frames: int = 0
     mse_sum: float = 0.0
+    luma_mse_sum: float = 0.0
     ms_ssim_sum: float = 0.0
 
     def add(self, original: Frame, shown: Frame) -> float:
@@ -123,6 +137,7 @@ class MeanQuality:
             self.ms_ssim_frames += 1
         self.frames += 1
         self.mse_sum += value
+        self.luma_mse_sum += luma_mse(original, shown)
         return value
 
     @property
@@ -134,6 +149,11 @@ class MeanQuality:
     def psnr_db(self) -> float | None:
         """PSNR of the mean MSE."""
         return psnr_db(self.mse_sum / self.frames) if self.frames else None
+
+    @property
+    def luma_psnr_db(self) -> float | None:
+        """PSNR of the mean MSE of luma."""
+        return psnr_db(self.luma_mse_sum / self.frames) if self.frames else None
 
     @property
     def ms_ssim(self) -> float | None:

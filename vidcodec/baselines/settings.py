@@ -165,8 +165,7 @@ STRONGER: dict[str, VideoSettings] = {
         _stronger("svtav1-4", "svtav1", (("preset", "4"), ("svtav1-params", "rtc=0"))),
     )
 }
-"""Peers that spend nothing for the eye, or more time than real-time presets do, though less than our codec: measured
-where they are asked for by name."""
+"""Peers that spend nothing for the eye, or more time than real-time presets do, though less than our codec."""
 
 NAMED = PEERS | STRONGER
 

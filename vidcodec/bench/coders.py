@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidcodec.baselines.scaling import scale_down, scale_up
-from vidcodec.baselines.settings import NAMED, PEERS, STRONGER, VideoSettings, find_peer
+from vidcodec.baselines.settings import NAMED, PEERS, VideoSettings, find_peer
 from vidcodec.baselines.still import STILLS, StillSettings, decode_still, encode_still
 from vidcodec.baselines.video import VideoDecoder, VideoEncoder
 from vidcodec.codec import Codec, State, load_codec
@@ -305,13 +305,13 @@ def find_spec(name: str, device: str = "cpu", precision: str = "auto") -> Spec:
         return StillSpec(name, STILLS[name].levels, "none", STILL_STRIDE, settings=STILLS[name])
     if name in MODELS + LOOKS_MODELS:
         return model_spec(name, device=device, precision=precision)
-    raise UsageError(f"codec {name!r} is unknown: choose from {', '.join([*all_names(), *STRONGER, *LOOKS_MODELS])}")
+    raise UsageError(f"codec {name!r} is unknown: choose from {', '.join([*all_names(), *LOOKS_MODELS])}")
 
 
 def all_names() -> list[str]:
-    """What is measured by default: ours, peers, peers at half and quarter size, bicubic, single pictures."""
+    """What is measured by default: ours, peers, stronger ones, peers at half and quarter size, bicubic, pictures."""
     scaled = [f"{peer}@{scale}" for scale in (2, 4) for peer in PEERS]
-    return [*MODELS, *PEERS, *scaled, "bicubic2x", "bicubic4x", "bicubic8x", *STILLS]
+    return [*MODELS, *NAMED, *scaled, "bicubic2x", "bicubic4x", "bicubic8x", *STILLS]
 
 
 def default_specs(device: str = "cpu", precision: str = "auto") -> tuple[list[Spec], list[str]]:

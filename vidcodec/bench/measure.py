@@ -18,7 +18,7 @@ Frame = NDArray[np.uint8]
 
 MS_SSIM_EVERY = 5
 LPIPS_FRAMES = 6
-METHOD = 2
+METHOD = 3
 """Part of every cache key: raise it when anything in how a point is measured changes."""
 
 
@@ -31,6 +31,7 @@ class Point:
         frames: frames measured; `bytes` are those of their packets, headers included.
         kbps: payload rate at the clip's frame rate; `wire_kbps` with the transport's headers on every packet.
         mse: mean over frames, on [0, 1]; psnr_db is that of the mean.
+        luma_psnr_db: the same of luma alone.
         ms_ssim: mean over every 5th frame.
         lpips: mean over 6 frames; None when not asked for.
         encode_ms, decode_ms: CPU time of the process, medians a frame, conversion and scaling included, first frame
@@ -48,6 +49,7 @@ class Point:
     wire_kbps: float
     mse: float
     psnr_db: float
+    luma_psnr_db: float
     ms_ssim: float
     lpips: float | None
     encode_ms: float
@@ -99,7 +101,8 @@ def measure(clip: Clip, spec: Spec, level: int, remote: RemoteDecoder, lpips: bo
     total_bytes = sum(map(len, packets))
     duration_s = len(frames) / clip.fps
     wire_total = sum(wire_bytes(len(packet), spec.transport) for packet in packets)
-    assert quality.mse is not None and quality.psnr_db is not None and quality.ms_ssim is not None
+    assert quality.mse is not None and quality.psnr_db is not None
+    assert quality.luma_psnr_db is not None and quality.ms_ssim is not None
     return Point(
         clip=clip.name,
         codec=spec.name,
@@ -110,6 +113,7 @@ def measure(clip: Clip, spec: Spec, level: int, remote: RemoteDecoder, lpips: bo
         wire_kbps=rate_kbps(wire_total, duration_s),
         mse=quality.mse,
         psnr_db=quality.psnr_db,
+        luma_psnr_db=quality.luma_psnr_db,
         ms_ssim=quality.ms_ssim,
         lpips=_mean_lpips(frames, decoded.pictures) if lpips else None,
         encode_ms=float(np.median(encode_ms[1:] or encode_ms)),

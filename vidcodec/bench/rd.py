@@ -11,8 +11,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from vidcodec.baselines.settings import PEERS
-from vidcodec.bench.atrate import AT_KBPS, at_rate, at_rate_table
+from vidcodec.baselines.settings import NAMED, PEERS
+from vidcodec.bench.atrate import AT_KBPS, CODEC, at_rate, at_rate_table
 from vidcodec.bench.cache import Cache, default_folder
 from vidcodec.bench.clips import Clip, find_clips, read_clip
 from vidcodec.bench.coders import MODELS, ModelSpec, Spec, default_specs, find_spec
@@ -22,8 +22,8 @@ from vidcodec.bench.output import add_out, need, save
 from vidcodec.bench.plots import plot_clip, plot_means
 from vidcodec.bench.processes import end_with_parent
 from vidcodec.bench.remote import RemoteDecoder
-from vidcodec.bench.summary import MSE_MARKS, RATE_MARKS_KBPS, clip_deltas, summarise, to_json
-from vidcodec.bench.tables import clip_table, rd_table
+from vidcodec.bench.summary import MSE_MARKS, RATE_MARKS_KBPS, against, clip_deltas, summarise, to_json
+from vidcodec.bench.tables import against_table, clip_table, rd_table
 from vidcodec.cli import add_shared, check_shared
 from vidcodec.codec import LEARNED_MODELS
 from vidcodec.errors import InputError, UsageError, VidcodecError
@@ -308,13 +308,18 @@ def markdown(result: dict[str, Any]) -> str:
     curved = [row["codec"] for row in result["summary"] if row["clips"]]
     settings = "\n".join(f"* `{name}`: {text}" for name, text in result["codecs"].items())
     notes = "".join(f"\n* {note}" for note in result["notes"])
-    low = at_rate(read_points(result))
+    points = read_points(result)
+    low = at_rate(points)
+    measured = {point.codec for point in points}
+    beside = [(name, against(points, CODEC, name)) for name in NAMED if {CODEC, name} <= measured]
     return (
         f"# Rate and distortion\n\nClips, 192x192: {clips}.\n\nBD-rate by RGB PSNR against {result['anchor']}, clip by "
         "clip, then averaged: negative is fewer bits for the same error. Rates are those of packets with their "
         "headers, at each clip's frame rate, before the transport's overhead.\n\n"
         f"{rd_table(result['summary'], result['mse_marks'])}\n## BD-rate clip by clip, with its PSNR overlap\n\n"
-        f"{clip_table(result['deltas'], curved)}\n## Settings\n\n{settings}\n"
+        f"{clip_table(result['deltas'], curved)}\n"
+        + (f"## Bits of `{CODEC}` against each video codec\n\n{against_table(beside)}\n" if beside else "")
+        + f"## Settings\n\n{settings}\n"
         + (f"\n## At {AT_KBPS:g} kbit/s, clip by clip\n\n{at_rate_table(low)}" if low else "")
         + (f"\n## LPIPS\n\n{looks_table(result['looks'], result['anchor'])}" if result.get("looks") else "")
         + (f"\n## Not measured\n{notes}\n" if notes else "")

@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vidcodec.bdrate import bjontegaard
 from vidcodec.bench import latency, link, linkpackets, paper, rd, soak, speed, steady
-from vidcodec.bench.summary import by_codec_and_clip, curve_of
+from vidcodec.bench.summary import against
 from vidcodec.bench.tables import bits_words, mse_text, number, short_table, spread
 from vidcodec.errors import InputError, UsageError, reason_of
 from vidcodec.settings import parse_words
@@ -141,21 +140,6 @@ def fill(text: str, block: str) -> str:
     return f"{head}{BEGIN}\n{block}{END}{rest.split(END)[1]}"
 
 
-def against(result: Result, codec: str, anchor: str) -> list[float]:
-    """BD-rate in percent of a codec against another on every clip where both curves overlap."""
-    table = by_codec_and_clip(rd.read_points(result))
-    found = []
-    for clip, points in table.get(codec, {}).items():
-        other = table.get(anchor, {}).get(clip, [])
-        try:
-            delta = bjontegaard(curve_of(other), curve_of(points))
-        except UsageError:  # a curve without enough rising points has nothing to say on this clip
-            continue
-        if delta.rate_percent is not None:
-            found.append(delta.rate_percent)
-    return found
-
-
 def readme_block(results: dict[str, Result]) -> str:
     """What the README says about quality, rate, time and delay."""
     parts = []
@@ -179,12 +163,12 @@ def _rd_words(result: Result) -> str:
         f"{short_table(shown, marks, result['mse_marks'][0])}\n"
     )
     if ours is not None:
-        deltas = against(result, ours, OPPONENT)
         verdict = "does not meet SVT-AV1's curve on any clip"
-        if deltas:
+        row = against(rd.read_points(result), ours, OPPONENT) if OPPONENT in rows else None
+        if row is not None and row.bd_rate_percent is not None:
             verdict = (
-                f"{bits_words(sum(deltas) / len(deltas))} real-time SVT-AV1, the strongest of them, for the same PSNR "
-                f"({spread(min(deltas), max(deltas))} on the {len(deltas)} clips where both curves overlap)"
+                f"{bits_words(row.bd_rate_percent)} real-time SVT-AV1, the strongest of them, for the same PSNR "
+                f"({spread(row.bd_rate_least, row.bd_rate_most)} on the {row.clips} clips where both curves overlap)"
             )
         own = rows[ours]["bd_rate_percent"]
         first = (

@@ -1,7 +1,7 @@
 """From points to claims: Bjontegaard deltas clip by clip, then their mean and spread."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from vidcodec.bdrate import Curve, bjontegaard
 from vidcodec.bench.measure import Point
 from vidcodec.errors import UsageError
+from vidcodec.metrics import PSNR_CEILING_DB
 
 MSE_MARKS = (3.1e-4, 1.9e-4)
 """MSEs at which rates are compared: the source paper's best, and one that looks good."""
@@ -20,12 +21,15 @@ RATE_MARKS_KBPS = (20.0, 30.0, 40.0, 60.0)
 class ClipDelta:
     """One codec against the anchor on one clip; None where the curves do not overlap.
 
-    bd_rate_ms_ssim_percent: BD-rate over MS-SSIM in dB in place of PSNR.
+    Attributes:
+        bd_rate_luma_percent: BD-rate over PSNR of luma alone.
+        bd_rate_ms_ssim_percent: BD-rate over MS-SSIM in dB, -10 log10(1 - MS-SSIM).
     """
 
     clip: str
     codec: str
     bd_rate_percent: float | None
+    bd_rate_luma_percent: float | None
     bd_rate_ms_ssim_percent: float | None
     bd_psnr_db: float | None
     overlap_db: tuple[float, float] | None
@@ -38,7 +42,7 @@ class CodecSummary:
 
     Attributes:
         bd_rate_percent: mean over clips of BD-rate against the anchor, with its least and greatest.
-        bd_rate_ms_ssim_percent: the same mean over MS-SSIM in place of PSNR.
+        bd_rate_luma_percent, bd_rate_ms_ssim_percent: the same mean over PSNR of luma, and over MS-SSIM.
         clips: how many clips the mean is over (curves that overlap).
         overlap_share: mean share of the anchor's PSNR range that the deltas are over.
         kbps_at_mse: median over clips of the payload rate at each of `MSE_MARKS`. A clip that never gets so good counts
@@ -53,6 +57,7 @@ class CodecSummary:
     bd_rate_percent: float | None
     bd_rate_least: float | None
     bd_rate_most: float | None
+    bd_rate_luma_percent: float | None
     bd_rate_ms_ssim_percent: float | None
     bd_psnr_db: float | None
     clips: int
@@ -104,26 +109,34 @@ def clip_deltas(points: Sequence[Point], anchor: str) -> list[ClipDelta]:
         for clip, rows in clips.items():
             if len(rows) < 2 or clip not in table[anchor]:
                 continue
-            similar = _bd_rate_ms_ssim(table[anchor][clip], rows)
+            by = [_bd_rate(table[anchor][clip], rows, scale) for scale in (_luma_db, _ms_ssim_db)]
             try:
                 delta = bjontegaard(curve_of(table[anchor][clip]), curve_of(rows))
             except UsageError:  # too few rising points: said as "no overlap" rather than ending the whole run
-                deltas.append(ClipDelta(clip, codec, None, similar, None, None, 0.0))
+                deltas.append(ClipDelta(clip, codec, None, *by, None, None, 0.0))
                 continue
-            row = (delta.rate_percent, similar, delta.psnr_db, delta.overlap_db, delta.overlap_share)
-            deltas.append(ClipDelta(clip, codec, *row))
+            row = (delta.psnr_db, delta.overlap_db, delta.overlap_share)
+            deltas.append(ClipDelta(clip, codec, delta.rate_percent, *by, *row))
     return deltas
 
 
-def _bd_rate_ms_ssim(anchor: Sequence[Point], other: Sequence[Point]) -> float | None:
-    """BD-rate over -10 log10(1 - MS-SSIM), in percent; None where the curves have too few points in common."""
-    curves = [
-        Curve.of([point.kbps for point in rows], [-10 * float(np.log10(1 - point.ms_ssim)) for point in rows])
-        for points in (anchor, other)
-        if (rows := [point for point in usual(points) if point.ms_ssim < 1])
-    ]
+def _luma_db(point: Point) -> float:
+    return point.luma_psnr_db
+
+
+def _ms_ssim_db(point: Point) -> float:
+    return -10 * float(np.log10(max(1 - point.ms_ssim, 10 ** (-PSNR_CEILING_DB / 10))))
+
+
+def _bd_rate(anchor: Sequence[Point], other: Sequence[Point], quality_db: Callable[[Point], float]) -> float | None:
+    """BD-rate over another measure in dB, in percent; None where the curves have too few points in common. Exact copies
+    have no such measure, and are left out."""
+    curves = []
+    for points in (anchor, other):
+        rows = [point for point in usual(points) if quality_db(point) < PSNR_CEILING_DB]
+        curves.append(Curve.of([point.kbps for point in rows], [quality_db(point) for point in rows]))
     try:
-        return bjontegaard(curves[0], curves[1]).rate_percent if len(curves) == 2 else None
+        return bjontegaard(*curves).rate_percent
     except UsageError:
         return None
 
@@ -134,6 +147,7 @@ def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[Code
     for codec, clips in by_codec_and_clip(points).items():
         own = [delta for delta in deltas if delta.codec == codec and delta.bd_rate_percent is not None]
         rates = [delta.bd_rate_percent for delta in own if delta.bd_rate_percent is not None]
+        luma = [delta.bd_rate_luma_percent for delta in own if delta.bd_rate_luma_percent is not None]
         similar = [delta.bd_rate_ms_ssim_percent for delta in own if delta.bd_rate_ms_ssim_percent is not None]
         gains = [delta.bd_psnr_db for delta in own if delta.bd_psnr_db is not None]
         rows = usual(point for points in clips.values() for point in points)
@@ -146,6 +160,7 @@ def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[Code
                 bd_rate_percent=float(np.mean(rates)) if rates else None,
                 bd_rate_least=min(rates, default=None),
                 bd_rate_most=max(rates, default=None),
+                bd_rate_luma_percent=float(np.mean(luma)) if luma else None,
                 bd_rate_ms_ssim_percent=float(np.mean(similar)) if similar else None,
                 bd_psnr_db=float(np.mean(gains)) if gains else None,
                 clips=len(rates),
@@ -159,6 +174,19 @@ def summarise(points: Sequence[Point], deltas: Sequence[ClipDelta]) -> list[Code
             )
         )
     return summaries
+
+
+def against(points: Sequence[Point], codec: str, anchor: str) -> CodecSummary:
+    """One codec's row with another anchor.
+
+    Raises:
+        UsageError: one of both was not measured.
+    """
+    rows = [point for point in points if point.codec in (codec, anchor)]
+    found = [row for row in summarise(rows, clip_deltas(rows, anchor)) if row.codec == codec]
+    if not found:
+        raise UsageError(f"codec {codec!r} was not measured: add it to --codecs")
+    return found[0]
 
 
 def _median_rate(curves: list[Curve], psnr_db: float) -> float | None:

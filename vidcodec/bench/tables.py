@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from vidcodec.bench.summary import CodecSummary
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A markdown table; the first column is left-aligned, the others right."""
@@ -44,7 +46,7 @@ def mse_text(value: float | None) -> str:
 
 def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) -> str:
     """One row a codec, best BD-rate first; codecs without a curve last."""
-    header = ["codec", "BD-rate", "least..most", "by MS-SSIM", "BD-PSNR dB", "clips", "overlap"]
+    header = ["codec", "BD-rate", "least..most", "by luma", "by MS-SSIM", "BD-PSNR dB", "clips", "overlap"]
     header += [f"kbit/s at MSE {mse_text(mark)}" for mark in mse_marks] + ["MSE", "encode CPU ms", "decode CPU ms"]
     ordered = sorted(summaries, key=lambda row: _order(row["bd_rate_percent"]))
     rows = [
@@ -52,6 +54,7 @@ def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) ->
             row["codec"],
             percent(row["bd_rate_percent"]),
             spread(row["bd_rate_least"], row["bd_rate_most"]),
+            percent(row["bd_rate_luma_percent"]),
             percent(row["bd_rate_ms_ssim_percent"]),
             "-" if row["bd_psnr_db"] is None else f"{row['bd_psnr_db']:+.2f}",
             str(row["clips"]),
@@ -64,6 +67,25 @@ def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) ->
         for row in ordered
     ]
     return table(header, rows)
+
+
+def against_table(rows: Sequence[tuple[str, CodecSummary]]) -> str:
+    """Bits of one codec against each of several: name of the other, summary with it as the anchor."""
+    header = ["against", "BD-rate", "least..most", "by luma", "by MS-SSIM", "clips"]
+    return table(
+        header,
+        [
+            [
+                other,
+                percent(row.bd_rate_percent),
+                spread(row.bd_rate_least, row.bd_rate_most),
+                percent(row.bd_rate_luma_percent),
+                percent(row.bd_rate_ms_ssim_percent),
+                str(row.clips),
+            ]
+            for other, row in rows
+        ],
+    )
 
 
 def short_table(summaries: Sequence[dict[str, Any]], rate_marks_kbps: Sequence[float], mse_mark: float) -> str:
