@@ -109,14 +109,14 @@ def clip_deltas(points: Sequence[Point], anchor: str) -> list[ClipDelta]:
         for clip, rows in clips.items():
             if len(rows) < 2 or clip not in table[anchor]:
                 continue
-            by = [_bd_rate(table[anchor][clip], rows, scale) for scale in (_luma_db, _ms_ssim_db)]
+            luma, similar = (_bd_rate(table[anchor][clip], rows, scale) for scale in (_luma_db, _ms_ssim_db))
             try:
                 delta = bjontegaard(curve_of(table[anchor][clip]), curve_of(rows))
             except UsageError:  # too few rising points: said as "no overlap" rather than ending the whole run
-                deltas.append(ClipDelta(clip, codec, None, *by, None, None, 0.0))
+                deltas.append(ClipDelta(clip, codec, None, luma, similar, None, None, 0.0))
                 continue
-            row = (delta.psnr_db, delta.overlap_db, delta.overlap_share)
-            deltas.append(ClipDelta(clip, codec, delta.rate_percent, *by, *row))
+            row = (delta.rate_percent, luma, similar, delta.psnr_db, delta.overlap_db, delta.overlap_share)
+            deltas.append(ClipDelta(clip, codec, *row))
     return deltas
 
 
@@ -131,12 +131,13 @@ def _ms_ssim_db(point: Point) -> float:
 def _bd_rate(anchor: Sequence[Point], other: Sequence[Point], quality_db: Callable[[Point], float]) -> float | None:
     """BD-rate over another measure in dB, in percent; None where the curves have too few points in common. Exact copies
     have no such measure, and are left out."""
-    curves = []
-    for points in (anchor, other):
+
+    def curve(points: Sequence[Point]) -> Curve:
         rows = [point for point in usual(points) if quality_db(point) < PSNR_CEILING_DB]
-        curves.append(Curve.of([point.kbps for point in rows], [quality_db(point) for point in rows]))
+        return Curve.of([point.kbps for point in rows], [quality_db(point) for point in rows])
+
     try:
-        return bjontegaard(*curves).rate_percent
+        return bjontegaard(curve(anchor), curve(other)).rate_percent
     except UsageError:
         return None
 
