@@ -125,6 +125,13 @@ class Flow:
             if self.estimator is not None:
                 self.estimator.rate_kbps = rate_kbps
 
+    def unanswered(self) -> None:
+        """Nothing is heard of a call's first frame: the path is far narrower than it was taken for."""
+        with self._lock:
+            if self.estimator is not None:
+                self.estimator.unanswered()
+                self.window.rate_kbps = self.estimator.rate_kbps
+
     def budget_bytes(self, fps: float, now_ms: float) -> int:
         """Size a packet may have for `fps` of them a second to fit the rate, headers and repeats taken off; >= 0."""
         with self._lock:
