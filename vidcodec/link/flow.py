@@ -52,6 +52,7 @@ class _Sent:
     resends: int = 0
     resent_ms: float = 0.0
     lost: bool = False
+    queued_ms: float = 0.0
 
 
 class Flow:
@@ -168,7 +169,7 @@ class Flow:
             for number, packet in frames:
                 size = whole if number == newest else 0
                 self.window.sent(Flight(number, size, now_ms))
-                self._sent[number] = _Sent(now_ms, size, packet, whole, fragments_id)
+                self._sent[number] = _Sent(now_ms, size, packet, whole, fragments_id, queued_ms=self._queued_ms)
             self._repairs.sent(now_ms)
             while len(self._sent) > REMEMBERED_FRAMES:
                 self._sent.popitem(last=False)
@@ -268,6 +269,7 @@ class Flow:
                 messages.append(datagrams)
                 for _, sent in due[spent : spent + len(group)]:
                     sent.resends, sent.resent_ms = sent.resends + 1, now_ms
+                    sent.queued_ms = self._queued_ms + size * 8.0 / max(self.window.rate_kbps, 1.0)
                 spent += len(group)
                 self._counters.frames_repeated += len(group)
                 self._counters.messages_repeated += 1
@@ -279,16 +281,16 @@ class Flow:
 
         A later frame arrived, or, on a path that loses, an acknowledgement came that was written after this was due.
         """
-        # The round trip has the time that a usual message takes.
+        # The round trip has the time that a usual message takes, and the queue that it meets.
         more_bytes = max(0.0, sent.message_bytes - self.window.recent_bytes)
-        own_ms = more_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
-        if not sent.lost and (number < self._acknowledged or (losing and sent.sent_ms + own_ms < self._covered_ms)):
+        late_ms = max(more_bytes * 8.0 / max(self.window.rate_kbps, 1.0), sent.queued_ms)
+        if not sent.lost and (number < self._acknowledged or (losing and sent.sent_ms + late_ms < self._covered_ms)):
             sent.lost = True
             before = self._sent.get(number - 1)
             self._repairs.lost(before is not None and before.lost)
             if not sent.resends:
                 self._message_lost(now_ms)
-        return sent.lost and (not sent.resends or (losing and sent.resent_ms + own_ms < self._covered_ms))
+        return sent.lost and (not sent.resends or (losing and sent.resent_ms + late_ms < self._covered_ms))
 
     def _riding(self, now_ms: float) -> dict[bytes, int]:
         """Packets that were sent again, once or in vain, and ride along with the next frame, oldest first."""
@@ -335,6 +337,11 @@ class Flow:
     def _backlog_ms(self) -> float:
         """How long the path needs for what is under way."""
         return self.window.in_flight_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
+
+    @property
+    def _queued_ms(self) -> float:
+        """How much later than usual what leaves now arrives, by what is under way before it."""
+        return max(0.0, self._backlog_ms - self.window.smoothed_rtt_ms)
 
     def _due_repeats(self, newest: int, now_ms: float) -> list[bytes]:
         """The last packets, oldest first, if messages are being lost and nobody said yet that they arrived."""
