@@ -41,6 +41,24 @@ def test_narrow_path_carries_a_moving_picture_without_building_up_delay(
     assert sum(late) / len(late) < sum(early) / len(early) + 20.0
 
 
+@pytest.mark.parametrize(
+    ("rate", "loss", "fps", "most_freezes", "one_way_ms"),
+    [(200, 5, 26.0, 5, 110.0), (100, 10, 26.0, 5, 110.0), (60, 5, 26.0, 4, 120.0), (40, 2, 20.0, 7, 150.0)],
+)
+def test_path_that_is_narrow_and_loses_keeps_moving(
+    rate: int, loss: int, fps: float, most_freezes: int, one_way_ms: float
+) -> None:
+    seen = SimulatedCall(f"delay=20,rate={rate},loss={loss}", 150.0).run(40.0)
+    assert seen.fps(40.0) >= fps and seen.freezes <= most_freezes and seen.one_way_ms(0.95) <= one_way_ms
+
+
+def test_frames_in_the_queue_of_a_path_that_loses_are_not_sent_again() -> None:
+    call = SimulatedCall("delay=20,rate=100,loss=2", 150.0, repair="resend")
+    call.run(40.0)
+    repeated = call.flow._counters.frames_repeated
+    assert call.forth.lost <= repeated <= 5 * call.forth.lost
+
+
 @pytest.mark.parametrize("rate", [40, 60])
 def test_call_begins_without_filling_the_queue_of_a_narrow_path(rate: int) -> None:
     call = SimulatedCall(f"delay=20,rate={rate}", 150.0)

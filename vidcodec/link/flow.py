@@ -24,12 +24,22 @@ from vidcodec.link.framing import (
 )
 from vidcodec.link.options import Acknowledgement
 from vidcodec.link.pacing import Flight, Window, WireCap
-from vidcodec.link.repairs import DOUBT, DOUBT_LARGE, MAX_RESENDS, SHORT_RTT_MS, USEFUL_MS, Repairs
+from vidcodec.link.repairs import (
+    DOUBT,
+    DOUBT_LARGE,
+    MAX_RESENDS,
+    SHORT_AGAIN_MS,
+    SHORT_RTT_MS,
+    USEFUL_MS,
+    Repairs,
+)
 from vidcodec.packet import NUMBERS, unwrap
 from vidcodec.wire import wire_bytes
 
 REMEMBERED_FRAMES = NUMBERS // 2
-REPEAT_AFTER_LOSS_MS = 3000.0
+REPEAT_AFTER_LOSS_MS = 8000.0
+"""With 3 s, a path that loses one datagram in fifty froze twice as often."""
+
 MAX_DEPTH = 3
 
 
@@ -58,9 +68,10 @@ class _Sent:
 class Flow:
     """Takes frames while the window is open, and reads acknowledgements.
 
-    Where a round trip is short, what is missing is sent again at once (`Repairs`). Where it is long, that would come
-    too late: after a loss the previous packet then rides along in each message as far as it fits into the datagram,
-    until no message was lost for three seconds. Frames that are lost nevertheless make it two packets, then three.
+    Where a round trip is short, what is missing is sent again at once (`Repairs`). Where it is long, by distance or
+    because the path is narrow, that would come too late: after a loss the packets of the message before then ride along
+    in each message as far as they fit into the datagram, until no message was lost for eight seconds. Frames that are
+    lost nevertheless make it two messages, then three.
     """
 
     def __init__(
@@ -82,8 +93,9 @@ class Flow:
         self._lock = threading.Lock()
         self._sent: OrderedDict[int, _Sent] = OrderedDict()
         self._newest = first
-        self._previous: deque[tuple[int, bytes]] = deque(maxlen=MAX_DEPTH)
+        self._previous: deque[Sequence[tuple[int, bytes]]] = deque(maxlen=MAX_DEPTH)
         self._depth = 1
+        self._late = False
         self._message_id = 0
         self._loss_ms = float("-inf")
         self._arrival_ms: float | None = None
@@ -148,9 +160,10 @@ class Flow:
                 self._counters.frames_refused += len(frames)
                 return None
             newest = frames[-1][0]
-            earlier = {packet: number for number, packet in self._previous if number in self._sent}
+            previous = (frame for message in self._previous for frame in message)
+            earlier = {packet: number for number, packet in previous if number in self._sent}
             riding = self._riding(now_ms)
-            for packet in reversed(list(repeats) or self._due_repeats(newest, now_ms) or list(riding)):
+            for packet in reversed(list(repeats) or self._due_repeats(now_ms) or list(riding)):
                 if len(packets) == MAX_PACKETS or len(message) + len(packet) + 3 > MAX_DATAGRAM_BYTES:
                     break
                 packets.insert(0, packet)
@@ -174,7 +187,7 @@ class Flow:
             while len(self._sent) > REMEMBERED_FRAMES:
                 self._sent.popitem(last=False)
             self._newest = max(self._newest, newest)
-            self._previous.extend(frames)
+            self._previous.append(frames)
             self._counters.frames_sent += len(frames)
             self._counters.frames_repeated += len(packets) - len(frames)
             self._counters.payload_bytes_sent += sum(map(len, packets))
@@ -193,6 +206,7 @@ class Flow:
         """
         news = []
         with self._lock:
+            self._late = self.window.smoothed_rtt_ms > (SHORT_AGAIN_MS if self._late else SHORT_RTT_MS)
             self._covered_ms = max(self._covered_ms, self._repairs.covered_ms(now_ms, self.window.smoothed_rtt_ms))
             arrivals = {unwrap(entry.number, self._newest): entry.received_ms for entry in acks.entries}
             for entry in acks.entries:
@@ -331,7 +345,7 @@ class Flow:
     @property
     def _slow(self) -> bool:
         """Whether what is sent again arrives too late."""
-        return self._repair == "auto" and self.window.min_rtt_ms > SHORT_RTT_MS
+        return self._repair == "auto" and self._late
 
     @property
     def _backlog_ms(self) -> float:
@@ -343,11 +357,12 @@ class Flow:
         """How much later than usual what leaves now arrives, by what is under way before it."""
         return max(0.0, self._backlog_ms - self.window.smoothed_rtt_ms)
 
-    def _due_repeats(self, newest: int, now_ms: float) -> list[bytes]:
-        """The last packets, oldest first, if messages are being lost and nobody said yet that they arrived."""
+    def _due_repeats(self, now_ms: float) -> list[bytes]:
+        """Packets of the last messages, oldest first, if messages are being lost and nobody said yet that they
+        arrived."""
         if not self._repeating(now_ms):
             return []
-        last = [(number, packet) for number, packet in self._previous if number < newest][-self._depth :]
+        last = [frame for message in list(self._previous)[-self._depth :] for frame in message]
         return [packet for number, packet in last if number in self._sent and self._sent[number].status is None]
 
     def _repeating(self, now_ms: float) -> bool:
