@@ -7,9 +7,10 @@ from sender.cadence import HEADERS
 ANSWER_S = 0.8
 """How long the next one waits for an answer to the one before."""
 
-TRIES = 2
+TRIES = 3
 """How often a frame that is too large is coded again meanwhile: what an intra frame takes hardly depends on quality
-where that is high, so the first try may fall short by half."""
+where that is high, so the first try may fall short by half. What is more than one datagram does not pass a narrow path
+with a short queue at all."""
 
 INVESTED_S, AT_ONCE_S = 0.6, 0.07
 """Time of the path that frames may then take beyond their own, all together and each: what a good frame shows of a
@@ -59,4 +60,14 @@ class FirstFrames:
 
     def waits(self, now_s: float) -> bool:
         """Whether the next frame has to wait."""
-        return not self.known and self._last not in self._answered and now_s - self._left_s < ANSWER_S
+        return self._asks and now_s - self._left_s < ANSWER_S
+
+    def unanswered(self, now_s: float) -> bool:
+        """Whether nothing was heard of any frame for so long that the path has lost the last one, or is so narrow that
+        it still carries it. Either way the next one should be smaller, and not be predicted from it."""
+        return not self._answered and self._asks and now_s - self._left_s >= ANSWER_S
+
+    @property
+    def _asks(self) -> bool:
+        """Whether the last frame has no answer that matters."""
+        return self._last >= 0 and not self.known and self._last not in self._answered

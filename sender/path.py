@@ -297,6 +297,10 @@ class FramePath:
             self.counts = SendCounts(counts.sent, counts.payload_bytes, counts.wire_bytes, counts.refused + 1)
             return
         self._headroom.taken()
+        if self._first.unanswered(time.monotonic()):
+            self._link.unanswered()
+            self.references.restart()
+            usable = self._usable(frame)
         doubtful = self.references.mending or self._link.doubtful
         stale = usable is not None or doubtful or self._link is not self._used
         self._used = self._link

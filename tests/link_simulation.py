@@ -156,6 +156,9 @@ class SimulatedCall:
                 self.headroom.refused()
             return
         self.headroom.taken()
+        if self.first.unanswered(now / 1000.0):
+            self.flow.unanswered()
+            self.references.restart()
         self.at(now + ENCODE_MS, lambda later: self.encoded(now, later))
 
     def planned(self, now: float) -> Callable[[float], float]:

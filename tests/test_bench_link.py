@@ -111,7 +111,8 @@ def test_rate_between_two_points_of_a_curve_lies_between_their_errors() -> None:
 def test_rows_are_chosen_by_name_and_know_what_they_do() -> None:
     assert [row.name for row in choose(20.0, ["loss10", "steps"])] == ["loss10", "steps"]
     by_name = {row.name: row for row in networks(60.0)}
-    assert by_name["burst3"].words == "delay=20, loss=5, burst=3" and by_name["burst3"].lossy
+    assert by_name["burst3"].words == "delay=20, loss=5, burst=3"
+    assert by_name["rate60loss5"].words == "delay=20, loss=5, rate=60"
     assert by_name["steps"].seconds == 60.0 and by_name["steps"].path.at(30_000.0).rate_kbps == 50.0
     assert by_name["blackout"].path.at(20_000.0).loss_percent == 100.0
     with pytest.raises(UsageError, match="rate40"):

@@ -70,7 +70,7 @@ def test_unknown_numbers_are_counted_and_forgotten() -> None:
     assert counters.acks_unknown == 4 and flow.window.in_flight_bytes > 0
 
 
-def test_previous_packet_rides_along_after_a_loss_and_stops_three_seconds_later() -> None:
+def test_previous_packet_rides_along_after_a_loss_and_stops_eight_seconds_later() -> None:
     flow, counters = make()
     for number in range(5):
         assert send(flow, number, 10.0 * number) == [number]
@@ -83,9 +83,32 @@ def test_previous_packet_rides_along_after_a_loss_and_stops_three_seconds_later(
     ack(flow, [6], 110.0, 100.0)
     ack(flow, [7], 120.0, 110.0)
     assert flow.lost(130.0) == []
-    send(flow, 8, 3150.0)
-    assert send(flow, 9, 3200.0) == [9]
+    send(flow, 8, 8150.0)
+    assert send(flow, 9, 8200.0) == [9]
     assert counters.frames_repeated == 2
+
+
+def test_all_frames_of_the_message_before_ride_along() -> None:
+    flow, _ = make()
+    flow._loss_ms = 0.0
+    for first in (0, 2):
+        datagrams = flow.take([(number, packet(number)) for number in (first, first + 1)], [], 60.0 * first)
+        assert datagrams is not None
+    content = parse_message(datagrams[0])
+    assert isinstance(content, list)
+    assert [Packet.from_bytes(data).header.number for data in content] == [0, 1, 2, 3]
+
+
+def test_path_is_late_while_its_round_trip_has_a_long_queue() -> None:
+    flow, _ = make(repair="auto")
+    late = []
+    for number, rtt_ms in enumerate([50.0] * 3 + [120.0] * 20 + [65.0] * 30 + [50.0] * 30):
+        now_ms = 200.0 * number
+        send(flow, number, now_ms)
+        ack(flow, [number], now_ms + rtt_ms, now_ms + rtt_ms)
+        late.append(flow._slow)
+    assert not any(late[:3]) and late[22] and late[52], "not short again at 65 ms"
+    assert not late[-1]
 
 
 def test_repeat_that_saves_a_frame_counts_as_a_loss_of_its_message_and_not_as_delay() -> None:

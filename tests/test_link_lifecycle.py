@@ -119,6 +119,20 @@ def test_sender_that_comes_back_early_takes_the_place_of_its_dead_session() -> N
             assert "took its place" in str(seen.receiver_closed[0].error)
 
 
+def test_ends_hear_each_other_while_a_message_takes_longer_than_a_peer_may_be_silent() -> None:
+    seen = Seen()
+    narrow = LinkOptions(dead_after_ms=1200.0, impair=parse_impairment("rate=24"))
+    told = {"text": "x" * 9000}  # 3.4 s, of which nothing is a message before the last byte
+    with (
+        ReceiverServer("127.0.0.1:0", HELLO, seen.receiver_handlers(), options=narrow) as server,
+        connect(server.url, HELLO, replace(narrow, impair=None), seen.sender_handlers()) as link,
+    ):
+        assert eventually(lambda: seen.links)
+        link.send_stats(told)
+        assert eventually(lambda: seen.stats, 8.0) == [told]
+        assert link.closed is None and not seen.receiver_closed
+
+
 def test_idle_session_stays_alive() -> None:
     seen = Seen()
     options = LinkOptions(dead_after_ms=1700.0)

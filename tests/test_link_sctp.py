@@ -50,7 +50,7 @@ def run(play: Callable[[Ends], Coroutine[Any, Any, None]]) -> None:
 
     async def whole() -> None:
         cancels = []
-        async with connected(*2 * [lambda sctp: cancels.append(tune(sctp))]) as ends:
+        async with connected(*2 * [lambda sctp: cancels.append(tune(sctp, lambda: None))]) as ends:
             await talk(ends, (1, 1), EARLY_SACKS)
             await settle()
             await play(ends)
@@ -142,7 +142,7 @@ def test_datagrams_stay_as_short_as_every_path_carries() -> None:
 
 def test_first_datagrams_are_acknowledged_soon_and_make_the_round_trip_known() -> None:
     async def whole() -> None:
-        async with connected(tune, tune) as ends:
+        async with connected(*2 * [lambda sctp: tune(sctp, lambda: None)]) as ends:
             first = sctp_of(ends[0])
             assert first._srtt is None
             frames_of(ends[0]).send(b"word")

@@ -41,12 +41,51 @@ def test_narrow_path_carries_a_moving_picture_without_building_up_delay(
     assert sum(late) / len(late) < sum(early) / len(early) + 20.0
 
 
+@pytest.mark.parametrize(
+    ("rate", "loss", "fps", "most_freezes", "one_way_ms"),
+    [(200, 5, 26.0, 5, 110.0), (100, 10, 26.0, 5, 110.0), (60, 5, 26.0, 4, 120.0), (40, 2, 20.0, 7, 150.0)],
+)
+def test_path_that_is_narrow_and_loses_keeps_moving(
+    rate: int, loss: int, fps: float, most_freezes: int, one_way_ms: float
+) -> None:
+    seen = SimulatedCall(f"delay=20,rate={rate},loss={loss}", 150.0).run(40.0)
+    assert seen.fps(40.0) >= fps and seen.freezes <= most_freezes and seen.one_way_ms(0.95) <= one_way_ms
+
+
+def test_frames_in_the_queue_of_a_path_that_loses_are_not_sent_again() -> None:
+    call = SimulatedCall("delay=20,rate=100,loss=2", 150.0, repair="resend")
+    call.run(40.0)
+    repeated = call.flow._counters.frames_repeated
+    assert call.forth.lost <= repeated <= 5 * call.forth.lost
+
+
 @pytest.mark.parametrize("rate", [40, 60])
 def test_call_begins_without_filling_the_queue_of_a_narrow_path(rate: int) -> None:
     call = SimulatedCall(f"delay=20,rate={rate}", 150.0)
     seen = call.run(4.0)
     assert max(seen.delays[1:]) < 350.0, "all but the first frame, which is the largest"
     assert seen.fps(4.0) > 15.0
+
+
+@pytest.mark.parametrize(("rate", "fps", "one_way_ms"), [(30, 22.0, 165.0), (20, 19.0, 200.0)])
+def test_path_of_the_least_rates_is_not_taken_for_wider_than_it_is(rate: int, fps: float, one_way_ms: float) -> None:
+    call = SimulatedCall(f"delay=20,rate={rate}", 150.0)
+    rates: list[float] = []
+    for second in range(10, 40):
+        call.at(1000.0 * second, lambda now: rates.append(call.flow.window.rate_kbps))
+    seen = call.run(40.0)
+    assert 0.8 * rate <= min(rates) and max(rates) <= 1.25 * rate
+    assert seen.fps(40.0) >= fps and seen.one_way_ms(0.95) <= one_way_ms
+
+
+def test_call_whose_first_frame_is_lost_begins_anew_with_a_smaller_one() -> None:
+    path = parse_impairment("delay=20,rate=30")
+    call = SimulatedCall(path, 150.0)
+    call.forth.impairment = replace(path, trace=((0.0, replace(path, loss_percent=100.0)), (0.5, path)))
+    seen = call.run(4.0)
+    captured, _, shown = seen.shown[0]
+    assert 800.0 <= captured <= 900.0 and shown - captured < 400.0
+    assert seen.fps(4.0) > 6.0 and max(shown - captured for captured, _, shown in seen.shown[1:]) < 350.0
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -34,6 +34,17 @@ def test_next_one_leaves_though_no_answer_comes() -> None:
     assert first.waits(10.0 + 0.9 * ANSWER_S) and not first.waits(10.0 + ANSWER_S)
 
 
+def test_nothing_was_heard_of_any_frame_for_too_long() -> None:
+    first = FirstFrames()
+    assert not first.unanswered(10.0), "nothing was sent"
+    first.left(0, 10.0)
+    assert not first.unanswered(10.0 + 0.9 * ANSWER_S) and first.unanswered(10.0 + ANSWER_S)
+    first.left(1, 11.0)
+    assert not first.unanswered(11.1), "the next one has its own time"
+    first.answered(0)
+    assert not first.unanswered(20.0), "late, but the path carries"
+
+
 def test_frames_before_the_first_answer_are_coded_again_more_often() -> None:
     first = FirstFrames()
     assert first.tries == TRIES > 1

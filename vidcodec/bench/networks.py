@@ -33,11 +33,6 @@ class Network:
     kill_s: float | None = None
 
     @property
-    def lossy(self) -> bool:
-        """Whether its picture is to be compared with that of the same rate without loss."""
-        return self.path.loss_percent > 0 and not self.steps_s
-
-    @property
     def words(self) -> str:
         """What the path does, as `--impair` would be told."""
         path = self.path
@@ -67,6 +62,7 @@ def networks(seconds: float) -> tuple[Network, ...]:
         Network("loss10", replace(GOOD, loss_percent=10.0), seconds),
         Network("burst3", replace(GOOD, loss_percent=5.0, burst=3.0), seconds),
         *(Network(f"rate{kbps}", replace(GOOD, rate_kbps=float(kbps)), seconds, fills=True) for kbps in RATES_KBPS),
+        Network("rate60loss5", replace(GOOD, rate_kbps=60.0, loss_percent=5.0), seconds, fills=True),
         Network("steps", replace(wide, trace=steps), 3 * third, fills=True, steps_s=(third, 2 * third)),
         Network("blackout", replace(GOOD, trace=dark), 20.0 + BLACKOUT_S, steps_s=(5.0, 5.0 + BLACKOUT_S)),
         Network("killed", GOOD, 22.0, kill_s=6.0),

@@ -4,6 +4,7 @@ Bad input, and more of it than any session needs, is dropped, counted, and said 
 """
 
 import logging
+from collections.abc import Callable
 
 from aiortc import RTCPeerConnection
 from aiortc.exceptions import InvalidStateError
@@ -26,18 +27,19 @@ class Channels:
     Args:
         pc: what the channels are opened on.
         counters: of the session.
+        heard: called whenever anything arrives from the peer.
 
     Attributes:
         frames: unordered, and nothing is repeated.
         control: reliable and in order.
     """
 
-    def __init__(self, pc: RTCPeerConnection, counters: Counters) -> None:
+    def __init__(self, pc: RTCPeerConnection, counters: Counters, heard: Callable[[], object]) -> None:
         self.frames = pc.createDataChannel("frames", negotiated=True, id=0, ordered=False, maxRetransmits=0)
         self.control = pc.createDataChannel("control", negotiated=True, id=1)
         assert pc.sctp is not None  # the channels made it
         self._sctp = pc.sctp
-        self._cancel_sack = tune(pc.sctp)
+        self._cancel_sack = tune(pc.sctp, heard)
         prefer_short_records(pc.sctp.transport)
         self._counters = counters
         self._reassembler = Reassembler()

@@ -31,12 +31,20 @@ MIN_WAITED, MIN_BUSY_MS, MIN_LARGER_BYTES = 3, 60.0, 500
 
 PING_BYTES = 165
 
+UNANSWERED = 0.25
+"""What is left of the rate while nothing is heard of a call's first frame: the start is a guess, and a rate that is too
+low grows at once when something arrives."""
+
 PROVING_BYTES = 120
 """A frame so much larger than the smallest one proves what the path carries by how little longer it took."""
 
 WIDER, PROVEN_SHARE, PROVEN_GAIN = 1.4, 0.8, 4.0
 """Where frames prove a rate so many times as high, the estimate grows that fast up to this share of it: a path has
 become wider, and what it carried before is forgotten. (GCC sends probes of padding for it; a large frame is one.)"""
+
+
+PROOF_MEMORY_MS, MIN_PROOFS = 5000.0, 2
+"""Where so many frames proved something in that time, the rate grows to the best of it and no further."""
 
 
 class Usage(Enum):
@@ -151,6 +159,7 @@ class BandwidthEstimator:
         self._usual_loss = WindowedMinimum(BASE_MEMORY_MS)
         self._smallest = WindowedMinimum(BASE_MEMORY_MS)
         self._round_trip_ms = 100.0
+        self._proofs: deque[tuple[float, float]] = deque(maxlen=MAX_SAMPLES)
         self._first: list[_Sample] = []
 
     @property
@@ -205,6 +214,8 @@ class BandwidthEstimator:
         )
         gap_ms, proven_kbps = self._gap_ms(sent_ms, received_ms), self._proven_by(sent_ms, received_ms, wire_bytes)
         self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, gap_ms, proven_kbps))
+        if proven_kbps:
+            self._proofs.append((received_ms, proven_kbps))
         while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
             self._samples.popleft()
         if len(self._first) < 2:
@@ -247,9 +258,22 @@ class BandwidthEstimator:
         return larger_bytes * 8.0 / max(received_ms - sent_ms - self.detector.base_ms, 1.0)
 
     @property
+    def _believable_kbps(self) -> float:
+        """How far the rate may grow by what large frames took lately: a path that had more room would have shown it."""
+        while self._proofs and self._samples[-1].received_ms - self._proofs[0][0] > PROOF_MEMORY_MS:
+            self._proofs.popleft()
+        if len(self._proofs) < MIN_PROOFS:
+            return float("inf")
+        return max(kbps for _, kbps in self._proofs)
+
+    @property
     def proven_kbps(self) -> float:
         """What at least two of the last frames prove that the path carries, 0 where none do."""
         return sorted((0.0, 0.0, *(sample.proven_kbps for sample in self._samples)))[-2]
+
+    def unanswered(self) -> None:
+        """Nothing is heard of the first frame."""
+        self.rate_kbps = max(self._min_kbps, UNANSWERED * self.rate_kbps)
 
     def lost(self, now_ms: float) -> None:
         """A frame was given up."""
@@ -340,7 +364,7 @@ class BandwidthEstimator:
             if received < PROOF * known:
                 return
             self._capacity_kbps = None
-        most_kbps = self._max_kbps
+        most_kbps = max(self.rate_kbps, min(self._max_kbps, self._believable_kbps))
         if known is not None and self.proven_kbps > WIDER * self.rate_kbps:
             gain, most_kbps = PROVEN_GAIN, min(most_kbps, PROVEN_SHARE * self.proven_kbps)
         self.rate_kbps = min(most_kbps, self.rate_kbps * (1.0 + gain) ** (since_ms / 1000.0))

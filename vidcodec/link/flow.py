@@ -24,12 +24,22 @@ from vidcodec.link.framing import (
 )
 from vidcodec.link.options import Acknowledgement
 from vidcodec.link.pacing import Flight, Window, WireCap
-from vidcodec.link.repairs import DOUBT, DOUBT_LARGE, MAX_RESENDS, SHORT_RTT_MS, USEFUL_MS, Repairs
+from vidcodec.link.repairs import (
+    DOUBT,
+    DOUBT_LARGE,
+    MAX_RESENDS,
+    SHORT_AGAIN_MS,
+    SHORT_RTT_MS,
+    USEFUL_MS,
+    Repairs,
+)
 from vidcodec.packet import NUMBERS, unwrap
 from vidcodec.wire import wire_bytes
 
 REMEMBERED_FRAMES = NUMBERS // 2
-REPEAT_AFTER_LOSS_MS = 3000.0
+REPEAT_AFTER_LOSS_MS = 8000.0
+"""With 3 s, a path that loses one datagram in fifty froze twice as often."""
+
 MAX_DEPTH = 3
 
 
@@ -52,14 +62,16 @@ class _Sent:
     resends: int = 0
     resent_ms: float = 0.0
     lost: bool = False
+    queued_ms: float = 0.0
 
 
 class Flow:
     """Takes frames while the window is open, and reads acknowledgements.
 
-    Where a round trip is short, what is missing is sent again at once (`Repairs`). Where it is long, that would come
-    too late: after a loss the previous packet then rides along in each message as far as it fits into the datagram,
-    until no message was lost for three seconds. Frames that are lost nevertheless make it two packets, then three.
+    Where a round trip is short, what is missing is sent again at once (`Repairs`). Where it is long, by distance or
+    because the path is narrow, that would come too late: after a loss the packets of the message before then ride along
+    in each message as far as they fit into the datagram, until no message was lost for eight seconds. Frames that are
+    lost nevertheless make it two messages, then three.
     """
 
     def __init__(
@@ -81,8 +93,9 @@ class Flow:
         self._lock = threading.Lock()
         self._sent: OrderedDict[int, _Sent] = OrderedDict()
         self._newest = first
-        self._previous: deque[tuple[int, bytes]] = deque(maxlen=MAX_DEPTH)
+        self._previous: deque[Sequence[tuple[int, bytes]]] = deque(maxlen=MAX_DEPTH)
         self._depth = 1
+        self._late = False
         self._message_id = 0
         self._loss_ms = float("-inf")
         self._arrival_ms: float | None = None
@@ -125,6 +138,13 @@ class Flow:
             if self.estimator is not None:
                 self.estimator.rate_kbps = rate_kbps
 
+    def unanswered(self) -> None:
+        """Nothing is heard of a call's first frame: the path is far narrower than it was taken for."""
+        with self._lock:
+            if self.estimator is not None:
+                self.estimator.unanswered()
+                self.window.rate_kbps = self.estimator.rate_kbps
+
     def budget_bytes(self, fps: float, now_ms: float) -> int:
         """Size a packet may have for `fps` of them a second to fit the rate, headers and repeats taken off; >= 0."""
         with self._lock:
@@ -140,9 +160,10 @@ class Flow:
                 self._counters.frames_refused += len(frames)
                 return None
             newest = frames[-1][0]
-            earlier = {packet: number for number, packet in self._previous if number in self._sent}
+            previous = (frame for message in self._previous for frame in message)
+            earlier = {packet: number for number, packet in previous if number in self._sent}
             riding = self._riding(now_ms)
-            for packet in reversed(list(repeats) or self._due_repeats(newest, now_ms) or list(riding)):
+            for packet in reversed(list(repeats) or self._due_repeats(now_ms) or list(riding)):
                 if len(packets) == MAX_PACKETS or len(message) + len(packet) + 3 > MAX_DATAGRAM_BYTES:
                     break
                 packets.insert(0, packet)
@@ -161,12 +182,12 @@ class Flow:
             for number, packet in frames:
                 size = whole if number == newest else 0
                 self.window.sent(Flight(number, size, now_ms))
-                self._sent[number] = _Sent(now_ms, size, packet, whole, fragments_id)
+                self._sent[number] = _Sent(now_ms, size, packet, whole, fragments_id, queued_ms=self._queued_ms)
             self._repairs.sent(now_ms)
             while len(self._sent) > REMEMBERED_FRAMES:
                 self._sent.popitem(last=False)
             self._newest = max(self._newest, newest)
-            self._previous.extend(frames)
+            self._previous.append(frames)
             self._counters.frames_sent += len(frames)
             self._counters.frames_repeated += len(packets) - len(frames)
             self._counters.payload_bytes_sent += sum(map(len, packets))
@@ -185,6 +206,7 @@ class Flow:
         """
         news = []
         with self._lock:
+            self._late = self.window.smoothed_rtt_ms > (SHORT_AGAIN_MS if self._late else SHORT_RTT_MS)
             self._covered_ms = max(self._covered_ms, self._repairs.covered_ms(now_ms, self.window.smoothed_rtt_ms))
             arrivals = {unwrap(entry.number, self._newest): entry.received_ms for entry in acks.entries}
             for entry in acks.entries:
@@ -261,6 +283,7 @@ class Flow:
                 messages.append(datagrams)
                 for _, sent in due[spent : spent + len(group)]:
                     sent.resends, sent.resent_ms = sent.resends + 1, now_ms
+                    sent.queued_ms = self._queued_ms + size * 8.0 / max(self.window.rate_kbps, 1.0)
                 spent += len(group)
                 self._counters.frames_repeated += len(group)
                 self._counters.messages_repeated += 1
@@ -272,16 +295,16 @@ class Flow:
 
         A later frame arrived, or, on a path that loses, an acknowledgement came that was written after this was due.
         """
-        # The round trip has the time that a usual message takes.
+        # The round trip has the time that a usual message takes, and the queue that it meets.
         more_bytes = max(0.0, sent.message_bytes - self.window.recent_bytes)
-        own_ms = more_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
-        if not sent.lost and (number < self._acknowledged or (losing and sent.sent_ms + own_ms < self._covered_ms)):
+        late_ms = max(more_bytes * 8.0 / max(self.window.rate_kbps, 1.0), sent.queued_ms)
+        if not sent.lost and (number < self._acknowledged or (losing and sent.sent_ms + late_ms < self._covered_ms)):
             sent.lost = True
             before = self._sent.get(number - 1)
             self._repairs.lost(before is not None and before.lost)
             if not sent.resends:
                 self._message_lost(now_ms)
-        return sent.lost and (not sent.resends or (losing and sent.resent_ms + own_ms < self._covered_ms))
+        return sent.lost and (not sent.resends or (losing and sent.resent_ms + late_ms < self._covered_ms))
 
     def _riding(self, now_ms: float) -> dict[bytes, int]:
         """Packets that were sent again, once or in vain, and ride along with the next frame, oldest first."""
@@ -322,18 +345,24 @@ class Flow:
     @property
     def _slow(self) -> bool:
         """Whether what is sent again arrives too late."""
-        return self._repair == "auto" and self.window.min_rtt_ms > SHORT_RTT_MS
+        return self._repair == "auto" and self._late
 
     @property
     def _backlog_ms(self) -> float:
         """How long the path needs for what is under way."""
         return self.window.in_flight_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
 
-    def _due_repeats(self, newest: int, now_ms: float) -> list[bytes]:
-        """The last packets, oldest first, if messages are being lost and nobody said yet that they arrived."""
+    @property
+    def _queued_ms(self) -> float:
+        """How much later than usual what leaves now arrives, by what is under way before it."""
+        return max(0.0, self._backlog_ms - self.window.smoothed_rtt_ms)
+
+    def _due_repeats(self, now_ms: float) -> list[bytes]:
+        """Packets of the last messages, oldest first, if messages are being lost and nobody said yet that they
+        arrived."""
         if not self._repeating(now_ms):
             return []
-        last = [(number, packet) for number, packet in self._previous if number < newest][-self._depth :]
+        last = [frame for message in list(self._previous)[-self._depth :] for frame in message]
         return [packet for number, packet in last if number in self._sent and self._sent[number].status is None]
 
     def _repeating(self, now_ms: float) -> bool:

@@ -11,8 +11,9 @@ datagram behind it should carry what is needed.
 
 from collections import deque
 
-SHORT_RTT_MS = 80.0
-"""With a longer round trip, what is sent again comes behind a freeze (W3C: three frames and 50 ms at 30 a second)."""
+SHORT_RTT_MS, SHORT_AGAIN_MS = 80.0, 60.0
+"""With a longer round trip, what is sent again comes behind a freeze (W3C: three frames and 50 ms at 30 a second),
+until it is that short again."""
 
 USEFUL_MS = 600.0
 DOUBT, DOUBT_LARGE = 3, 1

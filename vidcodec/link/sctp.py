@@ -57,12 +57,17 @@ def open_window(sctp: RTCSctpTransport) -> None:
         sctp._cwnd = max(sctp._cwnd, WINDOW_BYTES)
 
 
-def tune(sctp: RTCSctpTransport) -> Callable[[], None]:
+def tune(sctp: RTCSctpTransport, heard: Callable[[], object]) -> Callable[[], None]:
     """Let this association's SACKs wait while nothing is missing, and travel with data; repeat a lost handshake after
     0.4 s, not 3; double the time-out whenever it passes (RFC 9260 section 6.3.3), without which a path whose round trip
     is longer is filled with repeats for good.
 
     aiortc has no settings for these. A version without what this replaces keeps its own behaviour.
+
+    Args:
+        sctp: the association.
+        heard: called for each datagram of the peer. While a long message is on its way on a narrow path, this is all
+            that is heard of either end.
 
     Returns:
         What cancels all that waits.
@@ -79,7 +84,7 @@ def tune(sctp: RTCSctpTransport) -> Callable[[], None]:
     sctp._t3_expired = back_off  # type: ignore[method-assign]
     bundles = _Bundles(sctp)
     sctp._send_chunk = bundles.send_chunk  # type: ignore[method-assign]
-    delayed = _DelayedSacks(sctp)
+    delayed = _DelayedSacks(sctp, heard)
     sctp._handle_data = delayed.handle_data  # type: ignore[method-assign]
     sctp._send_sack = delayed.send_sack  # type: ignore[method-assign]
 
@@ -170,8 +175,9 @@ def _size(chunk: Chunk) -> int:
 
 
 class _DelayedSacks:
-    def __init__(self, sctp: Any) -> None:
+    def __init__(self, sctp: Any, heard: Callable[[], object]) -> None:
         self._sctp = sctp
+        self._heard = heard
         self._handle_data = sctp._handle_data
         self._send_sack = sctp._send_sack
         self._size = 0
@@ -182,6 +188,7 @@ class _DelayedSacks:
 
     async def handle_data(self, data: bytes) -> None:
         """Stands in for the association's own: notes the size for `send_sack`, which it calls."""
+        self._heard()
         self._size = len(data)
         await self._handle_data(data)
 

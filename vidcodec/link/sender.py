@@ -161,6 +161,10 @@ class SenderLink(Link[SenderSession]):
         """Size that packets may have now at `fps` of them a second: what the path carries, less headers and repeats."""
         return self._session.flow.budget_bytes(fps, clock_ms())
 
+    def unanswered(self) -> None:
+        """Say that nothing was heard of the first frame for long; an adaptive link takes the path for narrower."""
+        self._session.flow.unanswered()
+
     def set_rate_kbps(self, rate_kbps: float) -> None:
         """Say what the path carries; an adaptive link goes on from there."""
         self._session.flow.set_rate_kbps(rate_kbps)

@@ -61,7 +61,7 @@ class Session(ABC):
         self._bye_sent = False
         self._heartbeat = Heartbeat(clock_ms(), dead_ms=options.dead_after_ms)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._channels = Channels(pc, self.counters)
+        self._channels = Channels(pc, self.counters, self._heard)
         self._channels.frames.on("message", self._guarded(self._on_frames))
         self._channels.control.on("message", self._guarded(self._on_control))
         self._channels.control.on("open", self._on_open)
@@ -252,6 +252,9 @@ class Session(ABC):
     def _on_state(self) -> None:
         if self._pc.connectionState in ("failed", "closed"):
             self.end(PeerError("connection to the peer was lost: it closed, or no path to it works"))
+
+    def _heard(self) -> None:
+        self._heartbeat.heard(clock_ms())
 
     def _on_frames(self, data: bytes | str) -> None:
         now_ms = clock_ms()
