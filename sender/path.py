@@ -116,6 +116,7 @@ class FramePath:
         self._pending: list[_Ready] = []
         self._used = link
         self._first = FirstFrames()
+        self._warned = False
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -298,6 +299,9 @@ class FramePath:
             return
         self._headroom.taken()
         if self._first.unanswered(time.monotonic()):
+            if self._control is None and not self._warned:
+                self._warned = True
+                log.warning("nothing is heard of the first frame: a narrow path needs --bitrate in place of --quality")
             self._link.unanswered()
             self.references.restart()
             usable = self._usable(frame)

@@ -73,6 +73,12 @@ def test_demo_leaves_a_film_a_picture_and_a_report_and_ends_by_itself(
     assert all(0 < difference < 16 for difference in differences[1:]), "three versions of one face"
 
 
+def test_quality_that_a_narrow_path_does_not_carry_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    assert call("--input", "sample", "--quality", "3", "--impair", "rate=40", "--duration", "3") == 0
+    assert [record.message for record in caplog.records if "--bitrate in place of --quality" in record.message]
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the receiver's process through /proc")
 def test_killed_receiver_is_noticed_within_four_seconds(tmp_path: Path) -> None:
     report = tmp_path / "k.json"
