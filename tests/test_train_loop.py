@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.tiny import TINY, moving_face
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, VidcodecError
 from vidcodec.learned import LearnedCodec
 from vidcodec.train import main
 from vidcodec.train.checkpoint import load_checkpoint, load_matching, save_checkpoint
@@ -313,6 +313,17 @@ def test_pool_restarts_clips_and_reports_where(pictures: Path) -> None:
 
 def test_clip_whose_error_is_no_number_begins_anew() -> None:
     assert astray(torch.tensor([1e-3, float("nan"), 0.5, 0.02])) == [1, 2]
+
+
+def test_weights_that_are_no_numbers_do_not_replace_the_last_checkpoint(pictures: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config_for(pictures), tmp_path / "run", lambda line: None)
+    trainer.train()
+    kept = (tmp_path / "run/last.pt").read_bytes()
+    with torch.no_grad():
+        next(trainer.model.parameters()).view(-1)[0] = float("inf")
+    with pytest.raises(VidcodecError, match="no numbers any more"):
+        trainer.save()
+    assert (tmp_path / "run/last.pt").read_bytes() == kept
 
 
 def test_two_processes_train_together_and_one_of_them_speaks(pictures: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vidcodec.errors import InputError, UsageError
+from vidcodec.errors import InputError, UsageError, VidcodecError
 from vidcodec.networks.basis import transform_basis
 from vidcodec.networks.model import Reference, VideoModel
 from vidcodec.train.cache import open_cache
@@ -88,8 +88,17 @@ class Trainer:
         self.say(f"resumed at step {self.step}")
 
     def save(self) -> None:
-        """Write `last.pt`: everything that `train` needs to go on from here."""
+        """Write `last.pt`: everything that `train` needs to go on from here.
+
+        Raises:
+            VidcodecError: the weights are no numbers any more; `last.pt` stays as it was.
+        """
         self.saved_s = time.monotonic()
+        if not all(bool(torch.isfinite(weights).all()) for weights in self.model.parameters()):
+            raise VidcodecError(
+                f"the weights are no numbers any more at step {self.step}: lower the learning rate; what {self.last} "
+                "held stays"
+            )
         if self.rank == 0:
             save_checkpoint(
                 self.last,
