@@ -222,6 +222,8 @@ def test_acknowledgement_that_was_written_after_a_frame_was_due_proves_its_loss(
         ack(flow, [number], 40.0 * number + 40.0, 40.0 * number + 20.0)
     send(flow, 20, 800.0)
     flow._loss_ms = 0.0  # the path loses
+    for _ in range(6):
+        flow._repairs.lost(after_another=False)
     assert resent(flow, 840.0) == []
     ack(flow, [19], 847.0, 780.0)
     assert resent(flow, 847.0) == [], "that one could have been written before the frame arrived"

@@ -1,6 +1,7 @@
 """Whole calls over simulated networks: what a viewer sees of losses and narrow paths, the same at each run."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from link_simulation import SimulatedCall
@@ -21,6 +22,16 @@ def test_random_losses_are_repaired_before_a_viewer_sees_them(network: str, leas
     seen = call.run(40.0)
     assert len(seen.shown) >= least * seen.captured
     assert seen.freezes <= most_freezes and seen.total_ms(0.95) <= 150.0
+
+
+def test_bursts_of_losses_are_noticed_before_a_viewer_sees_them_as_freezes() -> None:
+    gaps = []
+    for seed in range(1, 5):
+        seen = SimulatedCall("delay=20,loss=5,burst=3", seed=seed).run(40.0)
+        times = [shown for _, _, shown in seen.shown]
+        gaps += [later - shown for shown, later in pairwise(times)]
+        assert len(seen.shown) >= 0.97 * seen.captured and seen.freezes <= 1
+    assert sum(gap > 150.0 for gap in gaps) <= 8
 
 
 def test_sending_again_costs_less_and_repairs_more_than_carrying_each_packet_twice() -> None:

@@ -258,13 +258,19 @@ class BandwidthEstimator:
         return larger_bytes * 8.0 / max(received_ms - sent_ms - self.detector.base_ms, 1.0)
 
     @property
-    def _believable_kbps(self) -> float:
-        """How far the rate may grow by what large frames took lately: a path that had more room would have shown it."""
+    def _best_proof_kbps(self) -> float | None:
+        """What large frames lately proved that the path carries, None where too few did. The rate may grow so far: a
+        path that had more room would have shown it."""
         while self._proofs and self._samples[-1].received_ms - self._proofs[0][0] > PROOF_MEMORY_MS:
             self._proofs.popleft()
         if len(self._proofs) < MIN_PROOFS:
-            return float("inf")
+            return None
         return max(kbps for _, kbps in self._proofs)
+
+    @property
+    def known_kbps(self) -> float:
+        """What the path carries at least, as far as is known: often more than frames may take yet."""
+        return max(self.rate_kbps, self._best_proof_kbps or 0.0)
 
     @property
     def proven_kbps(self) -> float:
@@ -364,7 +370,8 @@ class BandwidthEstimator:
             if received < PROOF * known:
                 return
             self._capacity_kbps = None
-        most_kbps = max(self.rate_kbps, min(self._max_kbps, self._believable_kbps))
+        best_kbps = self._best_proof_kbps
+        most_kbps = self._max_kbps if best_kbps is None else max(self.rate_kbps, min(self._max_kbps, best_kbps))
         if known is not None and self.proven_kbps > WIDER * self.rate_kbps:
             gain, most_kbps = PROVEN_GAIN, min(most_kbps, PROVEN_SHARE * self.proven_kbps)
         self.rate_kbps = min(most_kbps, self.rate_kbps * (1.0 + gain) ** (since_ms / 1000.0))

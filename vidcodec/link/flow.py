@@ -261,7 +261,8 @@ class Flow:
             missing = self._missing(now_ms)
             # A path that loses nothing is narrow where it is silent: more bytes would not help.
             losing = now_ms - self._loss_ms < LOSING_MS
-            silent = losing and self._repairs.silent(now_ms, self._backlog_ms)
+            least_ms = self.window.in_flight_bytes * 8.0 / self._known_kbps
+            silent = losing and self._repairs.silent(now_ms, self._backlog_ms, least_ms)
             rtt_ms = self.window.smoothed_rtt_ms
             due = []
             for number, sent in missing:
@@ -349,8 +350,13 @@ class Flow:
 
     @property
     def _backlog_ms(self) -> float:
-        """How long the path needs for what is under way."""
+        """How long the path needs for what is under way, at the rate that frames may take."""
         return self.window.in_flight_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
+
+    @property
+    def _known_kbps(self) -> float:
+        """What the path carries at least, as far as frames proved it."""
+        return max(1.0, self.window.rate_kbps if self.estimator is None else self.estimator.known_kbps)
 
     @property
     def _queued_ms(self) -> float:

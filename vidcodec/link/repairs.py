@@ -28,8 +28,9 @@ SILENT_FRAMES, SILENT_MS = 1.3, 42.0
 SINGLE_FRAMES = 2.6
 """The same where losses stand alone: an acknowledgement that says so costs less than what is sent again to be safe."""
 
-RUNS, RUNS_MEMORY = 0.25, 12.0
-"""Losses come in bursts where more than this share of the last dozen came right behind another."""
+RUNS, RUNS_MEMORY, RUNS_AT_FIRST = 0.25, 12.0, 0.3
+"""Losses come in bursts where more than this share of the last dozen came right behind another; before any is known,
+they are taken to, since a call's first burst would freeze it."""
 
 MARGIN_MS = 12.0
 COVERED_MARGIN_MS = 8.0
@@ -52,7 +53,7 @@ class Repairs:
         self._spent: deque[tuple[float, int]] = deque()
         self._heard_ms: float | None = None
         self._sent_ms: float | None = None
-        self._runs = 0.0
+        self._runs = RUNS_AT_FIRST
         self.interval_ms = 33.0
 
     def sent(self, now_ms: float) -> None:
@@ -74,11 +75,17 @@ class Repairs:
         """What left before then had arrived when an acknowledgement was written that comes now, or is lost."""
         return now_ms - rtt_ms - COVERED_MARGIN_MS
 
-    def silent(self, now_ms: float, backlog_ms: float) -> bool:
-        """Whether messages brought no answer until the next ones' were due, though the path had the time for them."""
+    def silent(self, now_ms: float, backlog_ms: float, least_ms: float) -> bool:
+        """Whether messages brought no answer until the next ones' were due, though the path had the time for them.
+
+        Args:
+            now_ms: now.
+            backlog_ms: how long the path needs for what is under way.
+            least_ms: the same by the best that it has shown, which is believed where losses come in bursts.
+        """
         if self._heard_ms is None:
             return False
-        frames = SILENT_FRAMES if self._runs > RUNS else SINGLE_FRAMES
+        frames, backlog_ms = (SILENT_FRAMES, least_ms) if self._runs > RUNS else (SINGLE_FRAMES, backlog_ms)
         return now_ms - self._heard_ms > max(frames * self.interval_ms, SILENT_MS) + backlog_ms
 
     def due(
