@@ -34,7 +34,7 @@ from vidcodec.link.flow import Flow
 from vidcodec.link.framing import Acks, FrameStatus, parse_message
 from vidcodec.link.impair import Direction, Impairment, parse_impairment
 from vidcodec.link.options import LinkOptions
-from vidcodec.link.pacing import Window
+from vidcodec.link.pacing import Spacing, Window
 from vidcodec.link.repairs import QUICK_MS
 from vidcodec.packet import NUMBERS, Header, Packet, unwrap
 from vidcodec.rate import RateControl
@@ -123,6 +123,7 @@ class SimulatedCall:
         self.checking = False
         self.cap = FrameCap()
         self.first, self.headroom = FirstFrames(), Headroom()
+        self.spacing = Spacing()
         self.pace, self.decode_ms, self.decoder_free = DecoderPace(30.0), decode_ms, 0.0
 
     def at(self, time_ms: float, function: object) -> None:
@@ -226,13 +227,20 @@ class SimulatedCall:
         content = parse_message(datagrams[0])
         if isinstance(content, list):
             numbers = [unwrap(Packet.from_bytes(data).header.number, self.next) for data in content]
-        arrivals = []
-        for datagram in datagrams:
-            size = wire_bytes(len(datagram))
-            self.seen.count(size, now)
-            arrivals.append(self.forth.deliver_ms(size - IP_UDP_BYTES, now))
-        if None not in arrivals:
-            self.at(max(at for at in arrivals if at is not None), lambda later: self.arrived(numbers, later))
+        arrivals: list[float | None] = []
+
+        def leave(size: int, at: float) -> None:
+            self.seen.count(size, at)
+            arrivals.append(self.forth.deliver_ms(size - IP_UDP_BYTES, at))
+            if len(arrivals) == len(datagrams) and None not in arrivals:
+                self.at(max(at for at in arrivals if at is not None), lambda later: self.arrived(numbers, later))
+
+        sizes = [wire_bytes(len(datagram)) for datagram in datagrams]
+        for size, at in zip(sizes, self.spacing.times(sizes, self.flow.known_kbps, now), strict=True):
+            if at <= now:
+                leave(size, now)
+            else:
+                self.at(at, lambda later, size=size: leave(size, later))
 
     def tick(self, now: float) -> None:
         self.flow.lost(now)

@@ -121,7 +121,7 @@ def test_sender_that_comes_back_early_takes_the_place_of_its_dead_session() -> N
 
 def test_ends_hear_each_other_while_a_message_takes_longer_than_a_peer_may_be_silent() -> None:
     seen = Seen()
-    narrow = LinkOptions(dead_after_ms=1200.0, impair=parse_impairment("rate=24"))
+    narrow = LinkOptions(dead_after_ms=1200.0, impair=parse_impairment("rate=24,queue=9000"))
     told = {"text": "x" * 9000}  # 3.4 s, of which nothing is a message before the last byte
     with (
         ReceiverServer("127.0.0.1:0", HELLO, seen.receiver_handlers(), options=narrow) as server,

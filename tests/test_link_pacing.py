@@ -6,7 +6,7 @@ import pytest
 
 from vidcodec.link.acks import AckQueue
 from vidcodec.link.framing import FrameStatus
-from vidcodec.link.pacing import ClockOffset, Flight, Heartbeat, Window, WindowedMinimum, WireCap
+from vidcodec.link.pacing import ClockOffset, Flight, Heartbeat, Spacing, Window, WindowedMinimum, WireCap
 
 
 def test_window_refuses_above_a_tenth_of_a_second_of_the_rate() -> None:
@@ -267,3 +267,11 @@ def test_cap_counts_what_else_is_sent_but_not_how_the_two_connected() -> None:
     assert not cap.full(0.0), "frames are not counted twice"
     cap.settle(6300, 0.0)
     assert cap.full(0.0) and not cap.full(71.0)
+
+
+def test_datagrams_of_a_message_leave_half_as_far_apart_as_the_path_needs() -> None:
+    spacing = Spacing()
+    assert spacing.times([1000, 1000, 500], 40.0, 100.0) == [100.0, 200.0, 300.0]
+    assert spacing.times([100], 40.0, 150.0) == [300.0], "not before what left earlier"
+    assert spacing.times([100], 40.0, 310.0) == spacing.times([100], 40.0, 310.0) == [310.0], "one does not wait"
+    assert spacing.times([1000, 1000], 900.0, 400.0) == [400.0, 400.0], "a wide path needs nothing between them"

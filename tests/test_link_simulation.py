@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import link_simulation
 import pytest
 from link_simulation import SimulatedCall
 
@@ -97,6 +98,15 @@ def test_call_whose_first_frame_is_lost_begins_anew_with_a_smaller_one() -> None
     captured, _, shown = seen.shown[0]
     assert 800.0 <= captured <= 900.0 and shown - captured < 400.0
     assert seen.fps(4.0) > 6.0 and max(shown - captured for captured, _, shown in seen.shown[1:]) < 350.0
+
+
+def test_first_frame_of_two_datagrams_passes_a_queue_that_does_not_hold_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_simulation, "INTRA_SIZES", tuple(2 * size for size in link_simulation.INTRA_SIZES))
+    for seed in range(1, 4):
+        call = SimulatedCall("delay=20,rate=20", 150.0, seed)
+        seen = call.run(10.0)
+        assert call.forth.overflowed <= 1, "of what left before the path was known"
+        assert seen.shown[0][2] < 2000.0 and seen.fps(10.0) > 7.0
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

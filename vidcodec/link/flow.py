@@ -138,6 +138,12 @@ class Flow:
             if self.estimator is not None:
                 self.estimator.rate_kbps = rate_kbps
 
+    @property
+    def known_kbps(self) -> float:
+        """What the path carries at least, as far as frames proved it."""
+        with self._lock:
+            return self._known_kbps
+
     def unanswered(self) -> None:
         """Nothing is heard of a call's first frame: the path is far narrower than it was taken for."""
         with self._lock:
@@ -355,7 +361,6 @@ class Flow:
 
     @property
     def _known_kbps(self) -> float:
-        """What the path carries at least, as far as frames proved it."""
         return max(1.0, self.window.rate_kbps if self.estimator is None else self.estimator.known_kbps)
 
     @property

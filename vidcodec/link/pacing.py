@@ -1,11 +1,16 @@
 """What may be sent now, and when the peer is dead: small pure classes that are told the time and know no socket."""
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 RTT_MEMORY_MS = 10_000.0
 MAX_GIVEN_UP = 128
 BURST_MS = 60.0
+APART, APART_MS = 0.5, 5.0
+"""Datagrams of a message leave so far apart, of the time that each takes the path: at all of it, none could prove that
+the path is wider. Where that is less than so many ms, they leave at once."""
+
 EARLY_BEATS = 3
 """Beats that come after a second in any case: the clocks are compared by the quickest."""
 
@@ -177,6 +182,33 @@ class WireCap:
         passed_ms = 0.0 if self._drained_ms is None else max(0.0, now_ms - self._drained_ms)
         self._drained_ms = now_ms
         self._level_bytes = max(0.0, self._level_bytes - self.kbps / 8.0 * passed_ms)
+
+
+class Spacing:
+    """When the datagrams of a message leave: one after the other, twice as fast as the path is known to carry them.
+
+    A queue in front of a narrow path may be shorter than one datagram takes. A second one right behind it would be
+    dropped, and with it the message, however often it is sent.
+    """
+
+    def __init__(self) -> None:
+        self._free_ms = 0.0
+
+    def times(self, sizes: Sequence[int], kbps: float, now_ms: float) -> list[float]:
+        """A time for each datagram of a message, on the clock of `now_ms`.
+
+        Args:
+            sizes: bytes on the wire.
+            kbps: what the path carries.
+            now_ms: now.
+        """
+        at_ms, times = max(now_ms, self._free_ms), []
+        for size in sizes:
+            times.append(at_ms)
+            apart_ms = APART * size * 8.0 / max(kbps, 1.0)
+            at_ms += apart_ms if apart_ms >= APART_MS else 0.0
+        self._free_ms = times[-1]
+        return times
 
 
 class Heartbeat:

@@ -16,10 +16,11 @@ from vidcodec.link.impair import Impairment
 from vidcodec.link.loop import LoopThread
 from vidcodec.link.messages import Bye, Control, Hello, Refresh, Stats, check_hello, to_json
 from vidcodec.link.options import LinkOptions, SenderHandlers, ignore
-from vidcodec.link.pacing import Window, WireCap
+from vidcodec.link.pacing import Spacing, Window, WireCap
 from vidcodec.link.repairs import QUICK_MS
 from vidcodec.link.session import Session, clock_ms
 from vidcodec.link.whip import WhipClient, parse_url
+from vidcodec.wire import wire_bytes
 
 LOCAL_KBPS, REMOTE_KBPS = 10_000.0, 150.0
 HIGHEST_KBPS = 50_000.0
@@ -52,6 +53,22 @@ class SenderSession(Session):
         )
         self.closed_callbacks.append(handlers.on_closed)
         self._repair_timer: asyncio.TimerHandle | None = None
+        self._spacing = Spacing()
+
+    def send_frames_message(self, datagrams: list[bytes]) -> None:
+        """Send the datagrams of one message of the frames channel, as far apart as the path needs."""
+        now_ms = clock_ms()
+        sizes = [wire_bytes(len(datagram)) for datagram in datagrams]
+        for datagram, at_ms in zip(datagrams, self._spacing.times(sizes, self.flow.known_kbps, now_ms), strict=True):
+            if at_ms <= now_ms:
+                self._send_datagram(datagram)
+            else:
+                loop = self.opened.get_loop()
+                loop.call_later((at_ms - now_ms) / 1000.0, self._guarded(self._send_datagram), datagram)
+
+    def _send_datagram(self, datagram: bytes) -> None:
+        if not self.closed.done():
+            super().send_frames_message([datagram])
 
     def _opened_channels(self) -> None:
         self.send_control(self.hello)
