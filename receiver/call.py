@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +29,7 @@ from vidcodec.calllog import CallLog, Live
 from vidcodec.codec import FRAME_SIZE, Codec
 from vidcodec.drift import APART, DriftWatch, blocks_of
 from vidcodec.errors import VidcodecError
-from vidcodec.exchange import MAX_LABEL, ROWS_PER_MESSAGE, receiver_stats, take_sender_stats, told_sketch
+from vidcodec.exchange import MAX_LABEL, RETOLD, ROWS_PER_MESSAGE, receiver_stats, take_sender_stats, told_sketch
 from vidcodec.link.framing import FrameStatus
 from vidcodec.link.messages import Hello
 from vidcodec.link.options import Closed, Frame
@@ -98,6 +99,7 @@ class Call:
         self.fps = hello.fps
         figures = CodecFigures(info.model_id, info.weights_sha256, info.device, info.precision)
         # A sender that was lost and comes back goes on with its count of frames, and we with our figures.
+        self._resumes = resumes
         self.log: CallLog = CallLog(figures) if resumes is None else resumes.log
         self.closed: Closed | None = None
         self.ending = False
@@ -111,8 +113,9 @@ class Call:
         self._pictures: Mailbox[Decoded] = Mailbox()
         self._to_measure: queue.Queue[Shown | None] = queue.Queue(maxsize=45)
         self._unsent: list[ShownFrame] = []
+        self._told: deque[ShownFrame] = deque(maxlen=RETOLD)
         self._unsent_lock = threading.Lock()
-        self._decoded: int = 0 if resumes is None else resumes._decoded
+        self._decoded = 0
         self._newest_decoded = -1
         self._good_s = 0.0
         self._complained = False
@@ -166,7 +169,11 @@ class Call:
         page: CallPage | None = None,
         camera: VirtualCamera | None = None,
     ) -> None:
-        """Begin to decode."""
+        """Begin to decode. A call that this one resumes has finished by now."""
+        if self._resumes is not None:
+            self._decoded = self._resumes._decoded
+            self._unsent = list(self._resumes._told)  # told again: what was told last did not arrive
+            self._resumes = None
         self._window = window
         self._camera = camera
         if page is not None:
@@ -366,4 +373,5 @@ class Call:
         with self._unsent_lock:
             taken = self._unsent[:most]
             del self._unsent[: len(taken)]
+            self._told.extend(taken)
         return taken

@@ -20,6 +20,10 @@ FULL_FRAMES, FULL_S = 2, 0.15
 SLOW_FRAMES, SLOW_S = 1, 0.12
 """A decoder that cannot keep up. A good verdict rides along with the next arrival, so the newest frames always wait."""
 
+LOST_S = 1.0
+"""Neither an arrival nor a verdict for so long, which a receiver says three times within half a second: what it said
+was lost, and it will say no more of the frames that wait. The next frame has to go, for its verdict counts for them."""
+
 MEASURE_S = 1.0
 BACK_OFF = 0.9
 LASTING_S, AGAIN_S, MEMORY_S = 0.35, 0.5, 10.0
@@ -61,6 +65,8 @@ class Backlog:
         self._judged = -1
 
     def _holds(self, frames: int, seconds: float, now_s: float) -> bool:
+        if now_s - max(self._newest_s, self._verdicts_s[-1] if self._verdicts_s else 0.0) > LOST_S:
+            return False
         behind = [then_s for then_s in self._waiting.values() if self._newest_s - then_s > SAME_S]
         return len(behind) >= frames and now_s - behind[0] > seconds
 

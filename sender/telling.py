@@ -2,12 +2,13 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vidcodec.calllog import CallLog, SenderTotals
 from vidcodec.drift import EVERY, Picture, Sketch, sketch
-from vidcodec.exchange import ROWS_PER_MESSAGE, sender_stats
+from vidcodec.exchange import RETOLD, ROWS_PER_MESSAGE, sender_stats
 from vidcodec.records import SentFrame
 from vidcodec.wire import DATA_CHANNEL
 
@@ -54,17 +55,24 @@ class Teller:
         self._one_clock = one_clock
         self._link: SenderLink | None = None
         self._unsent: list[SentFrame] = []
+        self._told: deque[SentFrame] = deque(maxlen=RETOLD)
         self._sketched: tuple[int, Sketch] | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
 
     def use(self, link: "SenderLink") -> None:
-        """Tell the receiver at the end of this link. Waits for its first pong: before, no delay can be told."""
+        """Tell the receiver at the end of this link, once more what the link before it may have lost.
+
+        Waits for its first pong: before, no delay can be told.
+        """
         until_s = time.monotonic() + OFFSET_S
         while not self._one_clock and link.offset_ms is None and link.closed is None and time.monotonic() < until_s:
             time.sleep(0.005)
         self._estimate(link)
+        with self._lock:
+            self._unsent[:0] = self._told
+            self._told.clear()
         self._link = link
 
     def start(self) -> None:
@@ -131,4 +139,5 @@ class Teller:
         with self._lock:
             taken = self._unsent[:most]
             del self._unsent[: len(taken)]
+            self._told.extend(taken)
         return taken

@@ -198,10 +198,8 @@ def test_two_ends_that_lost_each_other_agree_on_the_whole_call(tmp_path: Path) -
             sending.send_signal(signal.SIGINT)
             assert sending.wait() == 0
         eventually(lambda: sum(line.startswith("waiting for the next call") for line in listening.out) == 2, 5.0)
-    reports = read_report(theirs), read_report(ours)
-    same = ("frames_captured", "frames_sent", "payload_kbps", "duration_s")
-    assert [reports[0][name] for name in same] == [reports[1][name] for name in same]
-    assert reports[0]["frames_shown"] >= reports[1]["frames_shown"] > 0
+    assert read_report(theirs) == read_report(ours)
+    assert read_report(ours)["frames_shown"] > 0
 
 
 def test_ctrl_c_while_the_receiver_is_gone_ends_the_call_in_order(tmp_path: Path) -> None:

@@ -136,3 +136,26 @@ def test_frames_on_their_way_are_not_counted_as_lost_while_the_call_runs(capture
     assert log.live().frames_lost == 4  # of five that were not shown up to frame 249 one was decoded
     log.set_totals(SenderTotals(captured, 290))
     assert log.report().frames_lost == 290 - 246
+
+
+def test_report_of_a_sender_that_vanished_counts_what_was_shown_after_its_last_words() -> None:
+    log = CallLog(CODEC)
+    log.add_shown([shown(n) for n in range(50)])
+    log.set_totals(SenderTotals(61, 53, 53 * 125, 53 * 250, 2_000_000_000, "vp8", 1))
+    log.add_sent([sent(n, baseline_bytes=125) for n in range(53)])
+    log.add_shown([shown(n) for n in range(50, 80)])
+    log.set_decoded(80)
+    report = log.report()
+    assert (report.frames_captured, report.frames_sent, report.frames_shown, report.frames_lost) == (80, 80, 80, 0)
+    assert report.duration_s == 2.0 + 30 * 0.033
+    assert report.fps == pytest.approx(80 / 2.99, abs=1e-3)
+    rates = (report.payload_kbps, report.wire_kbps, report.baseline.kbps)
+    assert rates == (26.5, 53.0, 26.5), "bytes and time of the same moment"
+
+
+def test_receiver_whose_sender_vanished_before_its_first_words_has_a_report() -> None:
+    log = CallLog(CODEC)
+    log.add_shown([shown(n) for n in range(11)])
+    report = log.report()
+    assert (report.frames_sent, report.frames_shown, report.frames_lost) == (11, 11, 0)
+    assert (report.duration_s, report.payload_kbps) == (0.33, 0.0)

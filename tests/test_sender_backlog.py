@@ -1,11 +1,13 @@
 """A receiver that decodes more slowly than frames come."""
 
 import itertools
+import json
+from pathlib import Path
 
 import pytest
 from link_simulation import BLANK, PICTURE, SimulatedCall
 
-from sender.backlog import FULL_FRAMES, FULL_S, Backlog, DecoderPace
+from sender.backlog import FULL_FRAMES, FULL_S, LOST_S, Backlog, DecoderPace
 from sender.cadence import Cadence
 from sender.references import References
 from vidcodec.codec import State
@@ -108,6 +110,26 @@ def test_decoder_that_is_slow_for_a_while_is_fed_again_when_it_is_quick() -> Non
     late = [captured for captured, _, _ in seen.shown if captured > 35_000.0]
     assert len(slow) < 4.0 * 16.0 and len(late) > 0.95 * 150.0
     assert max(b - a for a, b in itertools.pairwise(late)) < 100.0
+
+
+def test_backlog_whose_verdicts_were_lost_lets_the_next_frame_pass() -> None:
+    backlog = Backlog()
+    for number in range(FULL_FRAMES + 1):
+        backlog.ready(number, 0.1 * number)
+    last_s = 0.1 * FULL_FRAMES
+    assert backlog.full(last_s + LOST_S - 0.01) and not backlog.full(last_s + LOST_S + 0.01)
+    backlog.ready(FULL_FRAMES + 1, last_s + LOST_S + 0.1)
+    assert backlog.full(last_s + LOST_S + 0.2), "one is enough: its verdict counts for all"
+    backlog.judged(FULL_FRAMES + 1, last_s + LOST_S + 0.3)
+    assert not backlog.full(last_s + LOST_S + 0.3)
+
+
+@pytest.mark.parametrize("begins_s", [5.0, 5.2, 5.3])
+def test_call_goes_on_after_a_pause_of_the_path_in_which_verdicts_were_lost(tmp_path: Path, begins_s: float) -> None:
+    trace = tmp_path / "pause.json"
+    trace.write_text(json.dumps([{"delay": 20}, {"at": begins_s, "loss": 100}, {"at": begins_s + 2.0, "loss": 0}]))
+    seen = SimulatedCall(str(trace), decode_ms=lambda now: 300.0 if 4800.0 < now < 5400.0 else 30.0).run(15.0)
+    assert sum(captured > 9000.0 for captured, _, _ in seen.shown) > 15.0 * 6.0
 
 
 def test_decoder_that_keeps_up_is_given_every_frame() -> None:

@@ -12,7 +12,7 @@ import threading
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from vidcodec.metrics import psnr_db
@@ -137,6 +137,8 @@ class CallLog:
         self._quality_range: tuple[int, int] | None = None
         self._shown_count = 0
         self._newest_shown = -1
+        self._newest_shown_ns: int | None = None
+        self._told_ns: int | None = None
         self._decoded_count = 0
         self._recent: deque[_Recent] = deque(maxlen=256)
 
@@ -165,6 +167,9 @@ class CallLog:
                     continue
                 self._shown_count += 1
                 self._newest_shown = max(self._newest_shown, frame.number)
+                self._newest_shown_ns = max(self._newest_shown_ns or frame.shown_ns, frame.shown_ns)
+                if self._told_ns is None:
+                    self._told_ns = frame.shown_ns
                 self._shown[frame.number] = frame
                 self._join(frame.number)
             _trim(self._shown)
@@ -173,6 +178,7 @@ class CallLog:
         """Take the sender's newest counts."""
         with self._lock:
             self._totals = totals
+            self._told_ns = self._newest_shown_ns
 
     def set_decoded(self, count: int) -> None:
         """Take the receiver's newest count of decoded frames. Of two receivers in one call the larger one counts."""
@@ -279,21 +285,31 @@ class CallLog:
         """Of so many frames sent, those never decoded."""
         return max(0, sent - max(self._decoded_count, self._shown_count))
 
+    def _outlived(self) -> SenderTotals:
+        """The sender's newest counts, or, where more frames were shown than it lived to tell of, what those show."""
+        totals, known = self._totals, max(self._decoded_count, self._shown_count)
+        if known <= totals.sent:
+            return totals
+        since_ns = (self._newest_shown_ns or 0) - (self._told_ns or 0)
+        elapsed_ns = totals.elapsed_ns + since_ns
+        return replace(totals, captured=max(totals.captured, known), sent=known, elapsed_ns=elapsed_ns)
+
     def report(self) -> Report:
         """The report of the call so far."""
         with self._lock:
-            totals = self._totals
+            totals = self._outlived()
             duration_s = totals.elapsed_ns / 1e9
+            told_s = self._totals.elapsed_ns / 1e9
             latency = {
                 name: Percentiles.of([value / _TICKS_PER_MS for value in stage])
                 for name, stage in zip(STAGES, self._stages, strict=True)
             }
             low, high = self._quality_range or (None, None)
             baseline_kbps = None
-            if self._baseline_frames and duration_s > 0:
+            if self._baseline_frames and told_s > 0:
                 # Frames that the baseline had no time for count as much as those it coded.
-                share = self._baseline_frames / max(totals.sent, self._baseline_frames)
-                baseline_kbps = round(rate_kbps(self._baseline_bytes, duration_s) / share, 3)
+                share = self._baseline_frames / max(self._totals.sent, self._baseline_frames)
+                baseline_kbps = round(rate_kbps(self._baseline_bytes, told_s) / share, 3)
             return Report(
                 codec=self._codec,
                 frames_captured=totals.captured,
@@ -303,8 +319,8 @@ class CallLog:
                 duration_s=round(duration_s, 3),
                 first_frame_s=totals.first_frame_ms / 1000 if totals.first_frame_ms else None,
                 fps=round(self._shown_count / duration_s, 3) if duration_s > 0 else 0.0,
-                payload_kbps=round(rate_kbps(totals.payload_bytes, duration_s), 3),
-                wire_kbps=round(rate_kbps(totals.wire_bytes, duration_s), 3),
+                payload_kbps=round(rate_kbps(totals.payload_bytes, told_s), 3),
+                wire_kbps=round(rate_kbps(totals.wire_bytes, told_s), 3),
                 mse=self._error.mse,
                 psnr_db=self._error.psnr_db,
                 ms_ssim=self._ms_ssim_ppm / self._ms_ssim_frames / 1e6 if self._ms_ssim_frames else None,

@@ -12,6 +12,10 @@ from vidcodec.drift import Sketch, from_text, to_text
 from vidcodec.records import SentFrame, ShownFrame, pack_sent, pack_shown, unpack_sent, unpack_shown
 
 ROWS_PER_MESSAGE = 1000
+RETOLD = 128
+"""So many records, those of the last four seconds, are told again over the next link after one was lost: its end is
+noticed after three seconds, and what is told meanwhile does not arrive. A second copy counts nothing."""
+
 MAX_LABEL = 32
 _MAX_COUNT = 1 << 53
 
