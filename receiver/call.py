@@ -12,7 +12,6 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +28,7 @@ from vidcodec.calllog import CallLog, Live
 from vidcodec.codec import FRAME_SIZE, Codec
 from vidcodec.drift import APART, DriftWatch, blocks_of
 from vidcodec.errors import VidcodecError
-from vidcodec.exchange import MAX_LABEL, RETOLD, ROWS_PER_MESSAGE, receiver_stats, take_sender_stats, told_sketch
+from vidcodec.exchange import MAX_LABEL, ROWS_PER_MESSAGE, Untold, receiver_stats, take_sender_stats, told_sketch
 from vidcodec.link.framing import FrameStatus
 from vidcodec.link.messages import Hello
 from vidcodec.link.options import Closed, Frame
@@ -112,9 +111,7 @@ class Call:
         self._spacing = Spacing(hello.fps)
         self._pictures: Mailbox[Decoded] = Mailbox()
         self._to_measure: queue.Queue[Shown | None] = queue.Queue(maxsize=45)
-        self._unsent: list[ShownFrame] = []
-        self._told: deque[ShownFrame] = deque(maxlen=RETOLD)
-        self._unsent_lock = threading.Lock()
+        self._untold: Untold[ShownFrame] = Untold()
         self._decoded = 0
         self._newest_decoded = -1
         self._good_s = 0.0
@@ -172,7 +169,8 @@ class Call:
         """Begin to decode. A call that this one resumes has finished by now."""
         if self._resumes is not None:
             self._decoded = self._resumes._decoded
-            self._unsent = list(self._resumes._told)  # told again: what was told last did not arrive
+            self._untold = self._resumes._untold
+            self._untold.again()
             self._resumes = None
         self._window = window
         self._camera = camera
@@ -258,7 +256,7 @@ class Call:
         if "figures" in threads:
             threads["figures"].join(DRAIN_S)
         log.info("%d packets skipped; link: %s", self._packets.skipped, self._link.stats)
-        final = self._take_unsent()
+        final = self._untold.take()
         for start in range(0, max(0, len(final) - ROWS_PER_MESSAGE), ROWS_PER_MESSAGE):
             self._link.send_stats(receiver_stats(self._decoded, final[start : start + ROWS_PER_MESSAGE]))
         rest = final[max(0, (len(final) - 1) // ROWS_PER_MESSAGE * ROWS_PER_MESSAGE) :]
@@ -361,17 +359,9 @@ class Call:
                 self._page.figures(self.log, self._figures.model, self.baseline, self._link.stats)
             if time.monotonic() - last_s >= STATS_S:
                 last_s = time.monotonic()
-                self._link.send_stats(receiver_stats(self._decoded, self._take_unsent(ROWS_PER_MESSAGE)))
+                self._link.send_stats(receiver_stats(self._decoded, self._untold.take(ROWS_PER_MESSAGE)))
 
     def _note(self, record: ShownFrame, decoded: int) -> None:
         self.log.set_decoded(decoded)
         self.log.add_shown([record])
-        with self._unsent_lock:
-            self._unsent.append(record)
-
-    def _take_unsent(self, most: int | None = None) -> list[ShownFrame]:
-        with self._unsent_lock:
-            taken = self._unsent[:most]
-            del self._unsent[: len(taken)]
-            self._told.extend(taken)
-        return taken
+        self._untold.add(record)

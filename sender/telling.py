@@ -2,13 +2,12 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vidcodec.calllog import CallLog, SenderTotals
 from vidcodec.drift import EVERY, Picture, Sketch, sketch
-from vidcodec.exchange import RETOLD, ROWS_PER_MESSAGE, sender_stats
+from vidcodec.exchange import ROWS_PER_MESSAGE, Untold, sender_stats
 from vidcodec.records import SentFrame
 from vidcodec.wire import DATA_CHANNEL
 
@@ -54,10 +53,8 @@ class Teller:
         self._totals = totals
         self._one_clock = one_clock
         self._link: SenderLink | None = None
-        self._unsent: list[SentFrame] = []
-        self._told: deque[SentFrame] = deque(maxlen=RETOLD)
+        self._untold: Untold[SentFrame] = Untold()
         self._sketched: tuple[int, Sketch] | None = None
-        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
 
@@ -70,9 +67,7 @@ class Teller:
         while not self._one_clock and link.offset_ms is None and link.closed is None and time.monotonic() < until_s:
             time.sleep(0.005)
         self._estimate(link)
-        with self._lock:
-            self._unsent[:0] = self._told
-            self._told.clear()
+        self._untold.again()
         self._link = link
 
     def start(self) -> None:
@@ -82,8 +77,7 @@ class Teller:
     def add(self, record: SentFrame) -> None:
         """Note a finished record. Any thread."""
         self._log.add_sent([record])
-        with self._lock:
-            self._unsent.append(record)
+        self._untold.add(record)
 
     def made(self, number: int, picture: Picture) -> None:
         """A frame was sent that shows this picture; now and then the receiver is told of one, to compare."""
@@ -97,7 +91,7 @@ class Teller:
             self._thread.join(2.0)
         totals = self._totals()
         self._log.set_totals(totals)
-        rest = self._take(None)
+        rest = self._untold.take()
         kbps = self._kbps(link)
         if kbps < WIDE_KBPS:
             rest = rest[-rows_within(kbps, LAST_S) or len(rest) :]
@@ -118,9 +112,9 @@ class Teller:
             kbps = self._kbps(link)
             ticks += 1
             if kbps >= WIDE_KBPS:
-                self._tell(link, totals, self._take(ROWS_PER_MESSAGE))
+                self._tell(link, totals, self._untold.take(ROWS_PER_MESSAGE))
             elif ticks % EVERY_TICKS == 0:
-                self._tell(link, totals, self._take(max(2, rows_within(SHARE * kbps, 2.0 * STATS_S))))
+                self._tell(link, totals, self._untold.take(max(2, rows_within(SHARE * kbps, 2.0 * STATS_S))))
 
     def _tell(self, link: "SenderLink", totals: SenderTotals, frames: list[SentFrame]) -> None:
         sketched, self._sketched = self._sketched, None
@@ -134,10 +128,3 @@ class Teller:
     def _estimate(self, link: "SenderLink") -> None:
         if not self._one_clock and link.offset_ms is not None:
             self.offset_ns = round(link.offset_ms * 1e6)
-
-    def _take(self, most: int | None) -> list[SentFrame]:
-        with self._lock:
-            taken = self._unsent[:most]
-            del self._unsent[: len(taken)]
-            self._told.extend(taken)
-        return taken

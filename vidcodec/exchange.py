@@ -4,8 +4,10 @@ The sender says `SenderTotals` and its records, the receiver its count of decode
 second and once more with the goodbye. Every field of a peer's object is checked here before it is used.
 """
 
+import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from vidcodec.calllog import CallLog, SenderTotals
 from vidcodec.drift import Sketch, from_text, to_text
@@ -18,6 +20,36 @@ noticed after three seconds, and what is told meanwhile does not arrive. A secon
 
 MAX_LABEL = 32
 _MAX_COUNT = 1 << 53
+
+Record = TypeVar("Record", SentFrame, ShownFrame)
+
+
+class Untold(Generic[Record]):
+    """Records that the other end was not told of yet, in order, and the last ones that it was. Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._untold: list[Record] = []
+        self._told: deque[Record] = deque(maxlen=RETOLD)
+
+    def add(self, record: Record) -> None:
+        """There is another one."""
+        with self._lock:
+            self._untold.append(record)
+
+    def take(self, most: int | None = None) -> list[Record]:
+        """The oldest ones, all or at most so many, which are told now."""
+        with self._lock:
+            taken = self._untold[:most]
+            del self._untold[: len(taken)]
+            self._told.extend(taken)
+        return taken
+
+    def again(self) -> None:
+        """The link was lost: the last ones that were told count as untold."""
+        with self._lock:
+            self._untold[:0] = self._told
+            self._told.clear()
 
 
 def sender_stats(
