@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidcodec.colour import BT601_FULL
 from vidcodec.errors import UsageError
 
 Frame = NDArray[np.uint8]
@@ -20,8 +21,7 @@ Planes = NDArray[Any]  # float pictures, as OpenCV's stubs type them
 PSNR_CEILING_DB = 100.0
 """What an exact copy is said to have, so that a report stays valid JSON."""
 
-_LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)
-"""ITU-R BT.601."""
+_LUMA = BT601_FULL.matrix()[:1, :3].astype(np.float32)
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _TAPS = 11
 _SIGMA = 1.5

@@ -311,14 +311,15 @@ def markdown(result: dict[str, Any]) -> str:
     points = read_points(result)
     low = at_rate(points)
     measured = {point.codec for point in points}
-    beside = [(name, against(points, CODEC, name)) for name in NAMED if {CODEC, name} <= measured]
+    anchors = [name for name in NAMED if {CODEC, name} <= measured]
+    beside = to_json(against(points, CODEC, name) for name in anchors)
     return (
         f"# Rate and distortion\n\nClips, 192x192: {clips}.\n\nBD-rate by RGB PSNR against {result['anchor']}, clip by "
         "clip, then averaged: negative is fewer bits for the same error. Rates are those of packets with their "
         "headers, at each clip's frame rate, before the transport's overhead.\n\n"
         f"{rd_table(result['summary'], result['mse_marks'])}\n## BD-rate clip by clip, with its PSNR overlap\n\n"
         f"{clip_table(result['deltas'], curved)}\n"
-        + (f"## Bits of `{CODEC}` against each video codec\n\n{against_table(beside)}\n" if beside else "")
+        + (f"## Bits of `{CODEC}` against each video codec\n\n{against_table(beside, anchors)}\n" if beside else "")
         + f"## Settings\n\n{settings}\n"
         + (f"\n## At {AT_KBPS:g} kbit/s, clip by clip\n\n{at_rate_table(low)}" if low else "")
         + (f"\n## LPIPS\n\n{looks_table(result['looks'], result['anchor'])}" if result.get("looks") else "")

@@ -10,7 +10,7 @@ import numpy as np
 from vidcodec.bdrate import Curve, bjontegaard
 from vidcodec.bench.measure import Point
 from vidcodec.errors import UsageError
-from vidcodec.metrics import PSNR_CEILING_DB
+from vidcodec.metrics import PSNR_CEILING_DB, psnr_db
 
 MSE_MARKS = (3.1e-4, 1.9e-4)
 """MSEs at which rates are compared: the source paper's best, and one that looks good."""
@@ -125,7 +125,7 @@ def _luma_db(point: Point) -> float:
 
 
 def _ms_ssim_db(point: Point) -> float:
-    return -10 * float(np.log10(max(1 - point.ms_ssim, 10 ** (-PSNR_CEILING_DB / 10))))
+    return psnr_db(1 - point.ms_ssim)
 
 
 def _bd_rate(anchor: Sequence[Point], other: Sequence[Point], quality_db: Callable[[Point], float]) -> float | None:

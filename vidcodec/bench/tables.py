@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from vidcodec.bench.summary import CodecSummary
+BITS = ("BD-rate", "least..most", "by luma", "by MS-SSIM")
+"""Columns of what a codec takes of another's bits."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -46,16 +47,13 @@ def mse_text(value: float | None) -> str:
 
 def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) -> str:
     """One row a codec, best BD-rate first; codecs without a curve last."""
-    header = ["codec", "BD-rate", "least..most", "by luma", "by MS-SSIM", "BD-PSNR dB", "clips", "overlap"]
+    header = ["codec", *BITS, "BD-PSNR dB", "clips", "overlap"]
     header += [f"kbit/s at MSE {mse_text(mark)}" for mark in mse_marks] + ["MSE", "encode CPU ms", "decode CPU ms"]
     ordered = sorted(summaries, key=lambda row: _order(row["bd_rate_percent"]))
     rows = [
         [
             row["codec"],
-            percent(row["bd_rate_percent"]),
-            spread(row["bd_rate_least"], row["bd_rate_most"]),
-            percent(row["bd_rate_luma_percent"]),
-            percent(row["bd_rate_ms_ssim_percent"]),
+            *_bits(row),
             "-" if row["bd_psnr_db"] is None else f"{row['bd_psnr_db']:+.2f}",
             str(row["clips"]),
             f"{100 * row['overlap_share']:.0f} %" if row["clips"] else "-",
@@ -69,23 +67,20 @@ def rd_table(summaries: Sequence[dict[str, Any]], mse_marks: Sequence[float]) ->
     return table(header, rows)
 
 
-def against_table(rows: Sequence[tuple[str, CodecSummary]]) -> str:
-    """Bits of one codec against each of several: name of the other, summary with it as the anchor."""
-    header = ["against", "BD-rate", "least..most", "by luma", "by MS-SSIM", "clips"]
-    return table(
-        header,
-        [
-            [
-                other,
-                percent(row.bd_rate_percent),
-                spread(row.bd_rate_least, row.bd_rate_most),
-                percent(row.bd_rate_luma_percent),
-                percent(row.bd_rate_ms_ssim_percent),
-                str(row.clips),
-            ]
-            for other, row in rows
-        ],
-    )
+def against_table(summaries: Sequence[dict[str, Any]], anchors: Sequence[str]) -> str:
+    """Bits of one codec against each of several: its summary with each as the anchor."""
+    rows = [[name, *_bits(row), str(row["clips"])] for name, row in zip(anchors, summaries, strict=True)]
+    return table(["against", *BITS, "clips"], rows)
+
+
+def _bits(row: dict[str, Any]) -> list[str]:
+    """The cells under `BITS`."""
+    return [
+        percent(row["bd_rate_percent"]),
+        spread(row["bd_rate_least"], row["bd_rate_most"]),
+        percent(row["bd_rate_luma_percent"]),
+        percent(row["bd_rate_ms_ssim_percent"]),
+    ]
 
 
 def short_table(summaries: Sequence[dict[str, Any]], rate_marks_kbps: Sequence[float], mse_mark: float) -> str:
