@@ -60,15 +60,13 @@ class Usage(Enum):
 class _Sample:
     """A frame that arrived.
 
-    `gap_ms` is how long the path worked on it, where it stood right behind the one before; `proven_kbps` the rate that
-    the path has at least, 0 where the frame is too small to prove any.
+    `gap_ms` is how long the path worked on it, where it stood right behind the one before.
     """
 
     sent_ms: float
     received_ms: float
     wire_bytes: int
     gap_ms: float | None = None
-    proven_kbps: float = 0.0
 
 
 class DelayDetector:
@@ -213,11 +211,13 @@ class BandwidthEstimator:
             None if queue_ms is None else queue_ms - own_ms,
         )
         gap_ms, proven_kbps = self._gap_ms(sent_ms, received_ms), self._proven_by(sent_ms, received_ms, wire_bytes)
-        self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, gap_ms, proven_kbps))
+        self._samples.append(_Sample(sent_ms, received_ms, wire_bytes, gap_ms))
         if proven_kbps:
             self._proofs.append((received_ms, proven_kbps))
         while received_ms - self._samples[0].received_ms > RATE_WINDOW_MS:
             self._samples.popleft()
+        while self._proofs and received_ms - self._proofs[0][0] > PROOF_MEMORY_MS:
+            self._proofs.popleft()
         if len(self._first) < 2:
             self._begin(self._samples[-1], queue_ms)
         self._fate(now_ms, False)
@@ -261,8 +261,6 @@ class BandwidthEstimator:
     def _best_proof_kbps(self) -> float | None:
         """What large frames lately proved that the path carries, None where too few did. The rate may grow so far: a
         path that had more room would have shown it."""
-        while self._proofs and self._samples[-1].received_ms - self._proofs[0][0] > PROOF_MEMORY_MS:
-            self._proofs.popleft()
         if len(self._proofs) < MIN_PROOFS:
             return None
         return max(kbps for _, kbps in self._proofs)
@@ -275,7 +273,8 @@ class BandwidthEstimator:
     @property
     def proven_kbps(self) -> float:
         """What at least two of the last frames prove that the path carries, 0 where none do."""
-        return sorted((0.0, 0.0, *(sample.proven_kbps for sample in self._samples)))[-2]
+        since_ms = self._samples[0].received_ms if self._samples else 0.0
+        return sorted((0.0, 0.0, *(kbps for at_ms, kbps in self._proofs if at_ms >= since_ms)))[-2]
 
     def unanswered(self) -> None:
         """Nothing is heard of the first frame."""

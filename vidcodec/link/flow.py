@@ -290,7 +290,7 @@ class Flow:
                 messages.append(datagrams)
                 for _, sent in due[spent : spent + len(group)]:
                     sent.resends, sent.resent_ms = sent.resends + 1, now_ms
-                    sent.queued_ms = self._queued_ms + size * 8.0 / max(self.window.rate_kbps, 1.0)
+                    sent.queued_ms = self._queued_ms + self._takes_ms(size)
                 spent += len(group)
                 self._counters.frames_repeated += len(group)
                 self._counters.messages_repeated += 1
@@ -304,7 +304,7 @@ class Flow:
         """
         # The round trip has the time that a usual message takes, and the queue that it meets.
         more_bytes = max(0.0, sent.message_bytes - self.window.recent_bytes)
-        late_ms = max(more_bytes * 8.0 / max(self.window.rate_kbps, 1.0), sent.queued_ms)
+        late_ms = max(self._takes_ms(more_bytes), sent.queued_ms)
         if not sent.lost and (number < self._acknowledged or (losing and sent.sent_ms + late_ms < self._covered_ms)):
             sent.lost = True
             before = self._sent.get(number - 1)
@@ -357,7 +357,11 @@ class Flow:
     @property
     def _backlog_ms(self) -> float:
         """How long the path needs for what is under way, at the rate that frames may take."""
-        return self.window.in_flight_bytes * 8.0 / max(self.window.rate_kbps, 1.0)
+        return self._takes_ms(self.window.in_flight_bytes)
+
+    def _takes_ms(self, size: float) -> float:
+        """How long so many bytes take the path, at the rate that frames may take."""
+        return size * 8.0 / max(self.window.rate_kbps, 1.0)
 
     @property
     def _known_kbps(self) -> float:

@@ -242,7 +242,7 @@ class Session(ABC):
         self.end(PeerError(f"the link itself failed ({type(error).__name__}: {error})"))
 
     def _on_open(self) -> None:
-        self._heartbeat.heard(clock_ms())
+        self._heard()
         self._opened_channels()
 
     @abstractmethod
